@@ -1,0 +1,83 @@
+"""What the Hub's refusals mean for a user: each one of our errors, in our words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx2
+from huggingface_hub import errors as hf_errors
+
+from saes import errors
+from saes.hub.http import TooManyRequests, rate_limited
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for, and whether with a token: the same answer means different things."""
+
+    endpoint: str
+    repo_id: str
+    with_token: bool
+    file: str = ""
+
+
+@contextmanager
+def explained(asked: Asked) -> Iterator[None]:
+    """Turns every failure of a call to the Hub into a SaeError."""
+    try:
+        yield
+    except TooManyRequests as error:
+        raise rate_limited(error.retry_after) from error
+    except hf_errors.OfflineModeIsEnabled as error:
+        raise errors.HubUnreachable("miStudio is in offline mode (HF_HUB_OFFLINE).") from error
+    except hf_errors.HFValidationError as error:
+        raise errors.BadName(f"{asked.repo_id!r} is not a repository id.") from error
+    except hf_errors.HfHubHTTPError as error:
+        raise _refusal(error, asked) from error
+    except httpx2.HTTPError as error:
+        raise errors.HubUnreachable(f"{asked.endpoint} cannot be reached.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.HubMisbehaved(f"{asked.endpoint} did not answer like a Hub.") from error
+
+
+def _refusal(error: hf_errors.HfHubHTTPError, asked: Asked) -> errors.SaeError:
+    status = error.response.status_code
+    # Order matters: GatedRepoError is a RepositoryNotFoundError.
+    if isinstance(error, hf_errors.GatedRepoError):
+        return _gated(asked, status, str(error.server_message or error).lower())
+    if isinstance(error, hf_errors.RevisionNotFoundError):
+        return errors.RevisionNotFound(f"{asked.repo_id} has no such branch, tag or commit.")
+    if isinstance(error, hf_errors.EntryNotFoundError):
+        return errors.PathNotFound(f"{asked.repo_id} has no file {asked.file!r} at this commit.")
+    if status == 401 and asked.with_token:
+        return _bad_token()
+    if isinstance(error, hf_errors.RepositoryNotFoundError) or status in (401, 404):
+        return not_found(asked)
+    if status == 403:
+        return errors.AccessDenied(f"This token may not read {asked.repo_id}.")
+    return errors.HubUnreachable(f"{asked.endpoint} answered with an error ({status}).")
+
+
+def not_found(asked: Asked) -> errors.RepositoryNotFound:
+    hidden = "with this token" if asked.with_token else "without a token"
+    return errors.RepositoryNotFound(
+        f"Repository not found: {asked.repo_id} does not exist, or is private and cannot be seen "
+        f"{hidden}."
+    )
+
+
+def _bad_token() -> errors.BadToken:
+    return errors.BadToken("The Hub does not know this token: it is wrong or was revoked.")
+
+
+def _gated(asked: Asked, status: int, words: str) -> errors.SaeError:
+    repo_id = asked.repo_id
+    if not asked.with_token:
+        return errors.GatedNoToken(f"{repo_id} is gated: its files need a token.")
+    if status == 401:
+        return _bad_token()
+    if "awaiting" in words or "pending" in words:
+        return errors.GatedAwaitingReview(f"Your request for {repo_id} is awaiting a review.")
+    if "rejected" in words or "denied" in words:
+        return errors.AccessDenied(f"The authors of {repo_id} refused your request.")
+    return errors.GatedTermsNotAccepted(f"The terms of {repo_id} were not accepted yet.")

@@ -1,0 +1,156 @@
+"""Our writer against a hub that misbehaves, over real sockets."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from saes import errors, transfer
+from saes.hub import Hub, HubSource, Listing, RepoRef
+from saes.storage import Library, PartFile
+from tests.hub import Hollow, LocalHub, faults
+
+ID = "sae_0123456789ab"
+SIZE = 3_000_000
+NAME = "layer_7/sae.safetensors"
+
+
+@pytest.fixture
+def hub() -> Iterator[LocalHub]:
+    with LocalHub() as local:
+        local.add_token("hf_alice_1111", "alice")
+        local.add_repo("alice/sae", {NAME: Hollow(SIZE, seed=7), "cfg.json": b"{}"})
+        yield local
+
+
+class Download:
+    """One file of the local hub on its way to disk; each wait is noted and not slept."""
+
+    def __init__(self, hub: LocalHub, folder: Path, token: str | None = None) -> None:
+        self.client = Hub(hub.url, token)
+        self.listing = listing(self.client)
+        self.file = self.listing.files[NAME]
+        self.shelf = Library(folder)
+        self.shelf.open_home(ID)
+        self.waits: list[str] = []
+        self.seen: list[int] = []
+
+    def part(self) -> PartFile:
+        return self.shelf.part(ID, self.file.expected, lambda done: None)
+
+    def run(self) -> Path:
+        with self.part() as part:
+            transfer.fetch(self.client, self.listing, self.file, part, self.seen.append, self.wait)
+            return part.publish(self.shelf.source(ID) / "file").path
+
+    def wait(self, seconds: float, why: str) -> None:
+        self.waits.append(why)
+
+
+def listing(client: Hub) -> Listing:
+    return client.listing(*client.resolve(RepoRef("alice/sae")))
+
+
+def test_a_whole_file_arrives_in_one_request(hub: LocalHub, tmp_path: Path) -> None:
+    download = Download(hub, tmp_path)
+    assert download.run().stat().st_size == SIZE
+    assert len(hub.log.requests(NAME, origin="cdn", method="GET")) == 1
+    assert download.seen == sorted(download.seen)
+
+
+@pytest.mark.parametrize(
+    "action", [faults.cut(1_200_000), faults.reset(1_200_000)], ids=["cut", "reset"]
+)
+def test_a_broken_connection_goes_on_where_the_part_file_ends(
+    hub: LocalHub, tmp_path: Path, action: faults.Action
+) -> None:
+    hub.faults.add(NAME, action, where="cdn")
+    Download(hub, tmp_path).run()
+    first, second = hub.log.ranges(NAME)
+    assert first[0] == 0
+    assert 1_200_000 - 2**20 <= second[0] <= 1_200_000
+
+
+def test_a_download_goes_on_in_another_process(hub: LocalHub, tmp_path: Path) -> None:
+    killed = Download(hub, tmp_path)
+    url = killed.client.locate(killed.listing, killed.file)
+    with killed.client.body(url, 0, 1_000_000) as answer, killed.part() as part:
+        part.write(answer.read())
+    hub.log.clear()
+    Download(hub, tmp_path).run()
+    assert [asked[0] for asked in hub.log.ranges(NAME)] == [1_000_000]
+
+
+def test_an_expired_link_is_asked_for_again(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(NAME, faults.expired_url(), where="cdn")
+    download = Download(hub, tmp_path)
+    download.run()
+    assert len(hub.log.requests(NAME, origin="hub", method="HEAD")) == 2
+
+
+def test_a_rate_limit_is_waited_for_as_long_as_it_says(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(NAME, faults.status(429, {"Retry-After": "40"}), where="hub")
+    download = Download(hub, tmp_path)
+    download.run()
+    assert download.waits == ["rate limited, goes on in 40 s"]
+
+
+def test_corrupt_bytes_are_found_by_their_hash(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(NAME, faults.corrupt(123_456), where="cdn")
+    with pytest.raises(errors.HashMismatch):
+        Download(hub, tmp_path).run()
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        faults.ignore_range(),
+        faults.wrong_content_range("bytes 5-9/3000000"),
+        faults.html_login_page(),
+    ],
+    ids=["whole file", "other range", "login page"],
+)
+def test_an_answer_that_is_not_the_part_asked_for_is_refused(
+    hub: LocalHub, tmp_path: Path, action: faults.Action
+) -> None:
+    hub.faults.add(NAME, action, where="cdn", times=None)
+    with pytest.raises(errors.HubMisbehaved):
+        Download(hub, tmp_path).run()
+
+
+def test_another_file_under_the_same_name_is_refused(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(NAME, faults.changed_etag("0" * 64), where="hub", times=None)
+    with pytest.raises(errors.HubMisbehaved, match="other bytes"):
+        Download(hub, tmp_path).run()
+
+
+def test_a_hub_that_stays_away_is_given_up_with_the_part_kept(
+    hub: LocalHub, tmp_path: Path
+) -> None:
+    hub.faults.add(NAME, faults.status(503), where="cdn", times=None, skip=0)
+    download = Download(hub, tmp_path)
+    with pytest.raises(errors.HubUnreachable) as caught:
+        download.run()
+    assert "6 times in a row" in str(caught.value)
+    assert len(download.waits) == 5
+
+
+def test_the_token_goes_to_the_hub_and_never_to_the_other_host(
+    hub: LocalHub, tmp_path: Path
+) -> None:
+    Download(hub, tmp_path, "hf_alice_1111").run()
+    assert all(entry.authorized for entry in hub.log.requests(NAME, origin="hub"))
+    assert not any(entry.authorized for entry in hub.log.requests(origin="cdn"))
+
+
+def test_a_listing_that_leads_to_another_host_is_refused(hub: LocalHub) -> None:
+    with LocalHub() as other:
+        hub.faults.add("tree", faults.next_page(f"{other.url}/api/models/alice/sae/tree/main"))
+        with pytest.raises(errors.HubMisbehaved):
+            listing(Hub(hub.url, "hf_alice_1111"))
+        assert other.log.requests() == []
+
+
+def test_a_small_file_is_read_with_the_token_at_its_own_origin(hub: LocalHub) -> None:
+    client = Hub(hub.url, "hf_alice_1111")
+    assert HubSource(client, listing(client)).text("cfg.json") == "{}"
