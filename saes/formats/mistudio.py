@@ -1,0 +1,229 @@
+"""miStudio native: checkpoint.safetensors, and the metadata.json that states what it means.
+
+Only the form this project writes; checkpoints of the older miStudio are in mistudio_legacy.py, what
+its exporters wrote in mistudio_exports.py. All tensors are [out, in], so both matrices are turned.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from saes.errors import BrokenFile, CannotRepresent, UnsupportedArchitecture
+from saes.formats import mistudio_exports, mistudio_legacy
+from saes.formats.architectures import PLAIN, TOPK, check_tensors, standard_shapes
+from saes.formats.base import Fact, Facts, Folder, Given, Origin, Sae, SaeInfo, Source, Tree, inside
+from saes.formats.configs import Config, read_config
+from saes.formats.containers import Container, read_safetensors
+from saes.formats.given import DESCRIPTIVE, cleaned, refuse_missing, with_given
+from saes.formats.names import hints_from
+from saes.formats.writing import write_safetensors
+from saes.progress import Reporter
+from saes.tensors import BITS, LazyTensor, to_bits
+
+if TYPE_CHECKING:
+    from saes.reference import Reference
+
+CHECKPOINT, METADATA = "checkpoint.safetensors", "metadata.json"
+VERSION = 1
+NAMES = {
+    "W_enc": "model.encoder.weight",
+    "b_enc": "model.encoder.bias",
+    "W_dec": "model.decoder.weight",
+    "b_dec": "model.decoder_bias",
+    "threshold": "model.threshold",
+    "b_gate": "model.gate_bias",
+    "b_mag": "model.mag_bias",
+    "r_mag": "model.r_mag",
+    "W_skip": "model.skip.weight",
+}
+TURNED = ("W_enc", "W_dec")  # W_skip is [out, in] already
+LOG_THRESHOLD = "model.activation.log_threshold"
+STATED = ("architecture", "apply_b_dec_to_input", "normalize_activations")
+
+
+class MiStudio:
+    slug: ClassVar[str] = "mistudio"
+    label: ClassVar[str] = "miStudio"
+    looks_for: ClassVar[str] = "`checkpoint.safetensors` with miStudio's tensor names"
+
+    def find(self, tree: Tree) -> list[str]:
+        return tree.folders_with(CHECKPOINT)
+
+    def files(self, tree: Tree, where: str) -> list[str]:
+        wanted = (CHECKPOINT, METADATA) if tree.has(where, CHECKPOINT) else mistudio_exports.FILES
+        return [inside(where, base) for base in wanted if tree.has(where, base)]
+
+    def hints(self, tree: Tree, where: str) -> Facts:
+        return hints_from(where, tree.repo_id)
+
+    def probe(self, source: Source, where: str, given: Given) -> SaeInfo:
+        given, tree = cleaned(given), source.tree
+        if not tree.has(where, CHECKPOINT):
+            return mistudio_exports.probe(source, where, given)
+        if not _is_native(source, where):
+            return mistudio_legacy.probe(source, where, inside(where, CHECKPOINT), given)
+        return _Native(source, where).info(given)
+
+    def load(self, source: Folder, where: str, given: Given) -> Sae:
+        info = self.probe(source, where, given)
+        refuse_missing(info)
+        if not source.tree.has(where, CHECKPOINT):
+            return mistudio_exports.load(source, info)
+        if not _is_native(source, where):
+            return mistudio_legacy.load(source, inside(where, CHECKPOINT), info)
+        native = _Native(source, where)
+        return Sae(info, native.tensors(source, info), native.metadata.section("source").values)
+
+    def save(self, sae: Sae, target: Path, progress: Reporter) -> list[Path]:
+        architecture = sae.info.get("architecture")
+        if architecture not in PLAIN:
+            raise CannotRepresent(f"miStudio has no place for the architecture {architecture}.")
+        checkpoint, metadata = target / CHECKPOINT, target / METADATA
+        write_safetensors(checkpoint, stored(sae.tensors), {"format": self.slug}, progress)
+        _write_json(metadata, _metadata(sae))
+        return [checkpoint, metadata]
+
+    def reference(self, folder: Path, where: str, given: Given) -> "Reference":
+        from saes.formats import mistudio_reference
+
+        return mistudio_reference.forward(folder / where, cleaned(given))
+
+
+def rewrite_metadata(folder: Path, given: Given) -> None:
+    """State model_name, hook_name or layer anew, beside unchanged weights. Atomic."""
+    facts = cleaned(given)
+    wrong = [name for name in facts if name not in DESCRIPTIVE]
+    if wrong:
+        raise CannotRepresent(
+            f"{wrong[0]} changes what the weights mean: convert the source again."
+        )
+    path = folder / METADATA
+    metadata = json.loads(path.read_text())
+    metadata["facts"] |= {
+        name: {"value": value, "origin": Origin.USER} for name, value in facts.items()
+    }
+    _write_json(path, metadata)
+
+
+def stored(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """The standard tensors under their native names, turned."""
+    out = {NAMES[name]: it.transposed() if name in TURNED else it for name, it in tensors.items()}
+    if "threshold" in tensors:
+        logarithm = _logarithm(tensors["threshold"])
+        if logarithm is not None:
+            del out[NAMES["threshold"]]
+            out[LOG_THRESHOLD] = logarithm
+    return out
+
+
+def _logarithm(threshold: LazyTensor) -> LazyTensor | None:
+    """In F64, if its exponential gives back every bit: not for zero, negative or NaN thresholds."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithm = np.log(threshold.all())
+    back = to_bits(np.exp(logarithm), threshold.dtype)
+    same = np.array_equal(back, threshold.block(slice(None)))
+    if not same or not np.isfinite(logarithm).all():
+        return None
+    return threshold.mapped(lambda values, index: np.log(values), "F64")
+
+
+def _metadata(sae: Sae) -> dict[str, Any]:
+    return {
+        "format": MiStudio.slug,
+        "format_version": VERSION,
+        "facts": {
+            name: {"value": it.value, "origin": it.origin}
+            for name, it in sorted(sae.info.facts.items())
+        },
+        "tensors": {
+            name: {"dtype": it.dtype, "shape": list(it.shape)}
+            for name, it in sorted(sae.tensors.items())
+        },
+        "source": dict(sae.provenance),
+    }
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(
+        json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+    )
+    part.replace(path)
+
+
+def _is_native(source: Source, where: str) -> bool:
+    """miStudio's older converter also left a metadata.json, without the format's name."""
+    if not source.tree.has(where, METADATA):
+        return False
+    return read_config(source, inside(where, METADATA)).values.get("format") == MiStudio.slug
+
+
+class _Native:
+    def __init__(self, source: Source, where: str) -> None:
+        self.where = where
+        self.container: Container = read_safetensors(source, inside(where, CHECKPOINT))
+        self.metadata: Config = read_config(source, inside(where, METADATA))
+        if self.metadata.whole("format_version") != VERSION:
+            raise UnsupportedArchitecture(
+                f"`{self.metadata.name}` was written by a newer miStudio."
+            )
+
+    def info(self, given: Given) -> SaeInfo:
+        facts = with_given(self._facts(), given)
+        architecture = facts["architecture"].value
+        dims = [facts[name].value for name in ("d_in", "d_sae", "d_out")]
+        wanted = standard_shapes(architecture, *dims)
+        check_tensors(self.container.name, self._found(), wanted)
+        files = [self.container.name, self.metadata.name]
+        return SaeInfo(MiStudio.slug, self.where, facts, self.container.specs, files)
+
+    def tensors(self, source: Folder, info: SaeInfo) -> dict[str, LazyTensor]:
+        native = {name: self.container.tensor(source, name) for name in self.container.members}
+        if LOG_THRESHOLD in native:
+            dtype = self.metadata.section("tensors").section("threshold").text("dtype")
+            if dtype not in BITS:
+                raise self.metadata.wrong("tensors.threshold.dtype", "one of " + ", ".join(BITS))
+            native[NAMES["threshold"]] = native.pop(LOG_THRESHOLD).mapped(
+                lambda it, index: np.exp(it), dtype
+            )
+        standard = {name: native[NAMES[name]] for name in NAMES if NAMES[name] in native}
+        return {name: it.transposed() if name in TURNED else it for name, it in standard.items()}
+
+    def _found(self) -> dict[str, tuple[int, ...]]:
+        """Shapes under standard names; what has none keeps its own and is refused as unknown."""
+        standard = {native: name for name, native in NAMES.items()} | {LOG_THRESHOLD: "threshold"}
+        found: dict[str, tuple[int, ...]] = {}
+        for native, shape in self.container.shapes.items():
+            name = standard.get(native, native)
+            if name in found:
+                raise BrokenFile(f"`{self.container.name}` holds {name} twice.")
+            found[name] = shape[::-1] if name in TURNED else shape
+        return found
+
+    def _facts(self) -> dict[str, Fact]:
+        told = self.metadata.section("facts")
+        facts = {name: self._fact(told.section(name)) for name in told.values}
+        self._check({name: fact.value for name, fact in facts.items()})
+        return facts
+
+    def _fact(self, told: Config) -> Fact:
+        origin = told.text("origin")
+        if origin not in list(Origin) or isinstance(told.values.get("value"), dict | list):
+            raise told.wrong("origin", "one of " + ", ".join(Origin))
+        return Fact(told.values.get("value"), Origin(origin))
+
+    def _check(self, facts: dict[str, Any]) -> None:
+        flat = Config(self.metadata.name, facts)
+        whole = ("d_in", "d_sae", "d_out") + (("k",) if facts.get("architecture") in TOPK else ())
+        if (
+            any(flat.whole(name) is None for name in whole)
+            or flat.text("architecture") not in PLAIN
+        ):
+            raise BrokenFile(
+                f"`{flat.name}` does not state {', '.join((*whole, 'architecture'))} rightly."
+            )
+        if flat.flag("apply_b_dec_to_input") is None or flat.text("normalize_activations") is None:
+            raise BrokenFile(f"`{flat.name}` does not state {', '.join(STATED)}.")
