@@ -1,0 +1,235 @@
+"""How an SAE comes into the library: look, fetch, convert, verify. Each step is done once.
+
+Every function may be killed at any point and called again: what is finished is found on disk.
+"""
+
+from pathlib import Path
+
+from django.db import transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from saes import converter, errors, services, transfer
+from saes.certificate import Certificate
+from saes.formats import find_saes
+from saes.formats.base import SaeInfo
+from saes.hub import Hub, HubSource, Listing, RemoteFile, RepoRef
+from saes.models import Job, Sae, SaeFile
+from saes.progress import Reporter, Stage
+from saes.storage import MARGIN, Written, refuse_unsafe, sha256_of, target_in
+
+
+def download(job: Job, progress: Reporter) -> None:
+    """From the Hub to a certified SAE. Fetches nothing that is already there."""
+    progress.say(Stage.LOOKING, "Asking the Hub what is there")
+    sae, hub = job.sae, services.hub_for(job.token)
+    services.library().open_home(sae.id)
+    progress.stop_if_cancelled()
+    listing = _pinned_listing(sae, hub)
+    names = own_files(listing, sae.hf_filepath)
+    _look_at_headers(sae, HubSource(hub, listing))
+    files = [_with_hash(listing.files[name]) for name in names]
+    missing = [file for file in files if not _is_here(sae, file)]
+    reserve(job, _bytes_needed(sae, files, missing))
+    _fetch_all(job, hub, listing, files, missing, progress)
+    sae.downloaded_at = sae.downloaded_at or timezone.now()
+    sae.save(update_fields=["downloaded_at", "updated_at"])
+    convert(job, progress)
+
+
+def _pinned_listing(sae: Sae, hub: Hub) -> Listing:
+    """The repository at the commit that was resolved once, however often this is called."""
+    asked = RepoRef(sae.hf_repo_id, sae.hf_repo_type, sae.hf_commit or sae.hf_revision)
+    if sae.hf_commit:
+        return hub.files_at(asked)
+    pinned, _ = hub.resolve(asked)
+    sae.hf_commit, sae.hf_repo_type = pinned.revision, pinned.type
+    sae.save(update_fields=["hf_commit", "hf_repo_type", "updated_at"])
+    return hub.files_at(pinned)
+
+
+def own_files(listing: Listing, where: str) -> list[str]:
+    """The SAE's own files. Raises PathNotFound, UnsafeName."""
+    found = {sae.where: sae.format for sae in find_saes(listing.tree)}
+    if where not in found:
+        raise errors.PathNotFound(f"{listing.repo_id} holds no SAE at {where!r}.")
+    names = found[where].files(listing.tree, where)
+    refuse_unsafe(names)
+    return names
+
+
+def _with_hash(file: RemoteFile) -> RemoteFile:
+    """Without the Hub's hash nothing could be verified, and nothing is fetched."""
+    if not file.expected.oid:
+        raise errors.HubMisbehaved(f"{file.name}: the Hub gives no valid hash.")
+    return file
+
+
+def _look_at_headers(sae: Sae, source: HubSource) -> None:
+    """Shapes and facts before any weight is fetched; an SAE that cannot work fails here."""
+    info = converter.inspect(source, sae.hf_filepath, given=sae.given_facts)
+    services.describe(sae, info)
+    if "model_name" in sae.given_facts:
+        converter.check_dimensions(sae.given_facts["model_name"], info)
+
+
+def _is_here(sae: Sae, file: RemoteFile) -> bool:
+    """Recorded after its hash was checked, and still there in its full size."""
+    path = target_in(services.library().source(sae.id), file.name)
+    recorded = sae.files.filter(
+        path=f"source/{file.name}", size=file.size, verified_against=file.expected.oid
+    )
+    return path.is_file() and path.stat().st_size == file.size and recorded.exists()
+
+
+def _bytes_needed(sae: Sae, files: list[RemoteFile], missing: list[RemoteFile]) -> int:
+    """Still to be written: the rest of the download, and the converted copy."""
+    shelf = services.library()
+    rest = sum(file.size - shelf.part_size(sae.id, file.expected) for file in missing)
+    return rest + sum(file.size for file in files)
+
+
+def reserve(job: Job, needed: int) -> None:
+    """Set bytes of the disk aside, or raise DiskFull with the numbers."""
+    with transaction.atomic():
+        Job.objects.held(job).update(bytes_reserved=needed)
+        others = Job.objects.filter(state=Job.State.RUNNING).exclude(id=job.id)
+        taken = others.aggregate(total=Sum("bytes_reserved"))["total"] or 0
+    free = services.library().free()
+    if needed + taken + MARGIN > free:
+        Job.objects.held(job).update(bytes_reserved=0)
+        raise errors.DiskFull(
+            f"This needs {needed:,} bytes; {free:,} are free, {taken:,} of them promised to other "
+            f"jobs, and {MARGIN:,} stay free."
+        )
+
+
+def _fetch_all(
+    job: Job,
+    hub: Hub,
+    listing: Listing,
+    files: list[RemoteFile],
+    missing: list[RemoteFile],
+    progress: Reporter,
+) -> None:
+    total = sum(file.size for file in files)
+    done = total - sum(file.size for file in missing)
+    for file in missing:
+        index = files.index(file) + 1
+        progress.say(
+            Stage.DOWNLOADING, "Downloading", file=file.name, index=index, count=len(files)
+        )
+        _fetch(job.sae, hub, listing, file, progress, done, total)
+        done += file.size
+
+
+def _fetch(
+    sae: Sae,
+    hub: Hub,
+    listing: Listing,
+    file: RemoteFile,
+    progress: Reporter,
+    before: int,
+    total: int,
+) -> None:
+    """One file, checked against the Hub's own hash; wrong bytes are fetched once more."""
+    try:
+        _fetch_once(sae, hub, listing, file, progress, before, total)
+    except errors.HashMismatch:
+        progress.say(Stage.DOWNLOADING, "The bytes were wrong; fetching them again", file=file.name)
+        _fetch_once(sae, hub, listing, file, progress, before, total)
+
+
+def _fetch_once(
+    sae: Sae,
+    hub: Hub,
+    listing: Listing,
+    file: RemoteFile,
+    progress: Reporter,
+    before: int,
+    total: int,
+) -> None:
+    def tick(done: int) -> None:
+        progress.advance(before + done, total)
+
+    def wait(seconds: float, why: str) -> None:
+        progress.say(Stage.DOWNLOADING, why, file=file.name)
+        transfer.pause(seconds, progress.stop_if_cancelled)
+
+    shelf = services.library()
+    with shelf.part(sae.id, file.expected, tick) as part:
+        transfer.fetch(hub, listing, file, part, tick, wait)
+        written = part.publish(target_in(shelf.source(sae.id), file.name))
+    services.record_file(sae, SaeFile.Kind.SOURCE, written, file.expected.oid)
+
+
+def convert(job: Job, progress: Reporter) -> None:
+    """From source files on disk to a certified native SAE. Raises NeedsFacts, CertificateFailed."""
+    sae = job.sae
+    info = converter.inspect(
+        services.library().source(sae.id), sae.hf_filepath, sae.hf_repo_id, given=sae.given_facts
+    )
+    services.describe(sae, info)
+    if info.missing:
+        raise errors.NeedsFacts("The files do not say enough to read this SAE.", info.missing)
+    _convert_and_certify(sae, info, progress)
+    services.finish(sae)
+
+
+def _convert_and_certify(sae: Sae, info: SaeInfo, progress: Reporter) -> None:
+    shelf = services.library()
+    progress.say(Stage.CONVERTING, "Converting to the miStudio form")
+    with shelf.draft(sae.id) as draft:
+        converter.convert(
+            shelf.source(sae.id), draft, where=sae.hf_filepath, repo_id=sae.hf_repo_id,
+            facts=sae.given_facts, certify=False, progress=progress, provenance=provenance(sae),
+        )  # fmt: skip
+        certificate = _certify(sae, draft, progress)
+        written = [Written(path, path.stat().st_size, sha256_of(path)) for path in _files_of(draft)]
+        progress.stop_if_cancelled()
+    _record(sae, certificate, written)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _certify(sae: Sae, draft: Path, progress: Reporter) -> Certificate:
+    progress.say(Stage.VERIFYING, "Comparing the written SAE with its source")
+    source = services.library().source(sae.id)
+    certificate = converter.certify(
+        source, sae.hf_filepath, draft, sae.hf_repo_id, sae.given_facts, progress
+    )
+    if not certificate.passed:
+        sae.certificate = certificate.to_json()
+        sae.save(update_fields=["certificate", "updated_at"])
+        raise errors.CertificateFailed(
+            "The converted SAE does not compute what its source computes, so it was thrown away."
+        )
+    return certificate
+
+
+def provenance(sae: Sae) -> dict[str, object]:
+    """Where the bytes come from, for metadata.json."""
+    hashes = sae.files.filter(kind=SaeFile.Kind.SOURCE).values_list("path", "sha256")
+    return {
+        "repo_id": sae.hf_repo_id,
+        "commit": sae.hf_commit,
+        "path": sae.hf_filepath,
+        "files": {path.removeprefix("source/"): sha256 for path, sha256 in hashes},
+    }
+
+
+@transaction.atomic
+def _record(sae: Sae, certificate: Certificate, written: list[Written]) -> None:
+    native = services.library().native(sae.id)
+    sae.files.filter(kind=SaeFile.Kind.NATIVE).delete()
+    for file in written:
+        final = Written(native / file.path.name, file.size, file.sha256)
+        services.record_file(sae, SaeFile.Kind.NATIVE, final)
+    hashes = dict(sae.files.values_list("path", "sha256"))
+    sae.certificate = {**certificate.to_json(), "files": hashes}
+    sae.save(update_fields=["certificate", "updated_at"])
+
+
+WORK = {Job.Kind.DOWNLOAD: download, Job.Kind.CONVERT: convert}

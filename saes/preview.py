@@ -1,0 +1,137 @@
+"""What a repository holds, before anything is downloaded: one row for each SAE."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from saes import converter
+from saes.errors import SaeError, UnknownFormat
+from saes.formats import FORMATS, Found, by_slug, find_saes
+from saes.formats.base import SaeInfo
+from saes.hub import Hub, HubSource, Listing, RepoRef
+from saes.models import Sae
+
+KEPT_PREVIEWS = 8
+KEPT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Row:
+    """One SAE as names alone tell it."""
+
+    where: str
+    format: str
+    label: str
+    layer: int | None
+    hook_type: str
+    width: int | None
+    l0: float | None
+    size: int
+
+    @property
+    def sort_key(self) -> tuple[Any, ...]:
+        """Layer, width and L0 as numbers: layer 10 comes after layer 9."""
+        l0 = self.l0 if self.l0 is not None else -1
+        return (self.hook_type, _number(self.layer), _number(self.width), l0, self.where)
+
+
+def _number(value: int | None) -> int:
+    return -1 if value is None else value
+
+
+@dataclass
+class Preview:
+    """A repository at one commit, its SAEs, and why each format refused where there are none."""
+
+    listing: Listing
+    source: HubSource
+    rows: list[Row]
+    refusals: Mapping[str, str]
+    access_problem: SaeError | None = None
+    headers: dict[str, SaeInfo] = field(default_factory=dict)
+    made_at: float = field(default_factory=time.monotonic)
+
+    def header(self, where: str) -> SaeInfo:
+        """True shapes, dtype and architecture, by a few small ranged reads. Raises SaeError."""
+        if where not in self.headers:
+            self.headers[where] = converter.inspect(self.source, where)
+        return self.headers[where]
+
+
+_previews: OrderedDict[tuple[Any, ...], Preview] = OrderedDict()
+_lock = threading.Lock()
+
+
+def look(hub: Hub, ref: RepoRef, asker: object) -> Preview:
+    """Preview of a repository. The Hub is asked each time who may see it and what is newest.
+
+    `asker` tells apart who asked with which token: nobody is served what another's token opened.
+    """
+    pinned, info = hub.resolve(ref)
+    key = (hub.endpoint, asker, pinned)
+    return _kept(key) or _keep(key, _make(hub, hub.listing(pinned, info)))
+
+
+def again(hub: Hub, pinned: RepoRef, asker: object) -> Preview:
+    """The same preview while it is kept, without asking the Hub: for headers of its rows."""
+    return _kept((hub.endpoint, asker, pinned)) or look(hub, pinned, asker)
+
+
+def _kept(key: tuple[Any, ...]) -> Preview | None:
+    with _lock:
+        preview = _previews.get(key)
+        if preview and time.monotonic() - preview.made_at < KEPT_SECONDS:
+            _previews.move_to_end(key)
+            return preview
+    return None
+
+
+def _keep(key: tuple[Any, ...], preview: Preview) -> Preview:
+    with _lock:
+        _previews[key] = preview
+        while len(_previews) > KEPT_PREVIEWS:
+            _previews.popitem(last=False)
+    return preview
+
+
+def _make(hub: Hub, listing: Listing) -> Preview:
+    found = find_saes(listing.tree)
+    rows = sorted((_row(listing, sae) for sae in found), key=lambda r: r.sort_key)
+    refusals = {} if rows else {format.label: format.looks_for for format in FORMATS}
+    preview = Preview(listing, HubSource(hub, listing), rows, refusals)
+    if listing.gated and rows:
+        preview.access_problem = _access_problem(hub, listing, rows[0])
+    return preview
+
+
+def _access_problem(hub: Hub, listing: Listing, row: Row) -> SaeError | None:
+    """Names of a gated repository are public, its bytes are not: ask for one file to know."""
+    name = by_slug(row.format).files(listing.tree, row.where)[0]
+    try:
+        hub.locate(listing, listing.files[name])
+    except SaeError as error:
+        return error
+    return None
+
+
+def _row(listing: Listing, found: Found) -> Row:
+    where, format = found.where, found.format
+    hints = {name: fact.value for name, fact in format.hints(listing.tree, where).items()}
+    size = sum(listing.files[name].size for name in format.files(listing.tree, where))
+    return Row(
+        where, format.slug, format.label, hints.get("layer"), hints.get("hook_type") or "",
+        hints.get("width"), hints.get("l0"), size,
+    )  # fmt: skip
+
+
+def in_library(listing: Listing) -> dict[str, Sae]:
+    """SAEs of this repository that are here already, by their path in it."""
+    saes = Sae.objects.filter(hf_repo_id=listing.repo_id).order_by("created_at")
+    return {sae.hf_filepath: sae for sae in saes}
+
+
+def none_found(preview: Preview) -> UnknownFormat:
+    return UnknownFormat(f"{preview.listing.repo_id} holds no SAE.", preview.refusals)

@@ -1,0 +1,161 @@
+"""Writes what a running job does into its row, and nudges whoever watches.
+
+The row belongs to the worker that holds its lease. A write that finds the lease gone means that
+the job was cancelled, deleted or taken over: the work stops there.
+"""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from saes.models import Job, Sae
+from saes.progress import Stage, Stopped
+
+WRITE_EVERY = 0.25  # seconds
+HEARTBEAT_EVERY = 1.0
+SPEED_MEMORY = 5.0  # seconds: how much of the past the shown speed averages
+
+# Where each stage begins and ends on the whole job's bar, in percent.
+SPANS: dict[str, dict[Stage, tuple[float, float]]] = {
+    Job.Kind.DOWNLOAD: {
+        Stage.LOOKING: (0, 1),
+        Stage.DOWNLOADING: (1, 80),
+        Stage.CONVERTING: (80, 90),
+        Stage.VERIFYING: (90, 99),
+    },
+    Job.Kind.CONVERT: {Stage.CONVERTING: (0, 50), Stage.VERIFYING: (50, 99)},
+}
+
+
+def group_of(sae_id: str) -> str:
+    """The channel-layer group of everyone who watches this SAE."""
+    return f"sae.{sae_id}"
+
+
+def nudge(sae_id: str) -> None:
+    """Tell watchers to look again. It carries nothing: they read the row themselves."""
+    layer = get_channel_layer()
+    if layer is None:
+        return
+    try:
+        async_to_sync(layer.group_send)(group_of(sae_id), {"type": "look.again", "sae_id": sae_id})
+    except (RedisError, OSError):
+        return  # the row is written; pages poll while the channel layer is away
+
+
+def carry_over(job: Job) -> None:
+    """The job's state becomes its SAE's, and watchers are nudged once that is committed.
+
+    Call it in the transaction that wrote the job: between two, a cancel could be overwritten.
+    """
+    Sae.objects.filter(id=job.sae_id).update(status=job.sae_status(), updated_at=timezone.now())
+    transaction.on_commit(lambda: nudge(job.sae_id))
+
+
+class JobReporter:
+    """The Reporter of a job. Use it as a context: it keeps a heartbeat in a thread of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._written_at = 0.0
+        self._speed = Speed()
+        self._gone = threading.Event()
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._heart.join()
+
+    def say(
+        self, stage: Stage, message: str, *, file: str = "", index: int = 0, count: int = 0
+    ) -> None:
+        job = self.job
+        if stage != job.stage:
+            job.bytes_done = job.bytes_total = 0
+            job.bytes_per_second = 0
+            self._speed = Speed()
+        job.stage, job.message, job.file_name = stage, message, file
+        job.file_index, job.file_count = index or job.file_index, count or job.file_count
+        self._write()
+
+    def advance(self, done: int, total: int) -> None:
+        self.stop_if_cancelled()
+        job = self.job
+        job.bytes_total = total
+        job.bytes_done = max(job.bytes_done, min(done, total))
+        start, end = SPANS[job.kind].get(Stage(job.stage), (0, 0))
+        here = start + (end - start) * (job.bytes_done / total if total else 0)
+        job.progress = max(job.progress, here)
+        job.bytes_per_second = self._speed.at(done)
+        if time.monotonic() - self._written_at >= WRITE_EVERY:
+            self._write()
+
+    def stop_if_cancelled(self) -> None:
+        if self._gone.is_set():
+            raise Stopped
+
+    def _write(self) -> None:
+        """Every state that is shown goes through here, at most four times a second by advance()."""
+        self.stop_if_cancelled()
+        job = self.job
+        job.version += 1
+        with transaction.atomic():
+            held = Job.objects.held(job).update(
+                stage=job.stage, message=job.message, file_name=job.file_name,
+                file_index=job.file_index, file_count=job.file_count, bytes_done=job.bytes_done,
+                bytes_total=job.bytes_total, bytes_per_second=job.bytes_per_second,
+                progress=job.progress, version=job.version, heartbeat_at=timezone.now(),
+            )  # fmt: skip
+            if held:
+                carry_over(job)
+        if not held:
+            self._gone.set()
+            raise Stopped
+        self._written_at = time.monotonic()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_EVERY):
+            try:
+                if not Job.objects.held(self.job).update(heartbeat_at=timezone.now()):
+                    self._gone.set()
+            except DatabaseError:
+                continue  # busy for a moment; a lease lasts many beats
+        connection.close()
+
+
+class Speed:
+    """Bytes per second, averaged over the last seconds."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def at(self, done: int) -> float:
+        now = time.monotonic()
+        if self._seen and now - self._seen[-1][0] < 0.1:
+            return self._rate(now, done)
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > SPEED_MEMORY:
+            self._seen.pop(0)
+        return self._rate(now, done)
+
+    def _rate(self, now: float, done: int) -> float:
+        then, before = self._seen[0]
+        # Less than half a second tells noise, not a speed.
+        return max(0.0, (done - before) / (now - then)) if now - then > 0.5 else 0.0

@@ -1,0 +1,138 @@
+"""From a repository to a certified SAE: the pipeline on real samples, over real sockets."""
+
+import pytest
+from django.conf import settings
+
+from saes import jobs, services
+from saes.hub import RepoRef
+from saes.models import Job, Sae, SaeFile
+from saes.services import DownloadRequest
+from tests.hub import LocalHub, faults
+from tests.jobs.conftest import sample_files
+
+pytestmark = pytest.mark.django_db(transaction=True)
+GEMMA = "layer_12/width_16k/average_l0_41"
+
+
+@pytest.fixture(autouse=True)
+def no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests call run() as a worker would; the queue itself is tested with real workers."""
+    monkeypatch.setattr(jobs, "_enqueue", lambda job: None)
+
+
+def bring_in(repo: str, where: str, **more: str) -> Sae:
+    job = jobs.start_download(None, DownloadRequest(RepoRef(repo), where, **more), None)
+    jobs.run(job.id)
+    return Sae.objects.get(id=job.sae_id)
+
+
+def test_a_gemma_scope_sae_becomes_ready_with_a_certificate(hub: LocalHub) -> None:
+    hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
+    sae = bring_in("google/gemma-scope-2b-pt-res", GEMMA)
+    assert (sae.status, sae.error_message) == (Sae.Status.READY, "")
+    assert sae.certificate is not None
+    assert sae.certificate["passed"]
+    assert (sae.layer, sae.d_in, sae.d_sae, sae.architecture) == (12, 16, 64, "jumprelu")
+    assert sae.format == "gemma_scope"
+    kinds = set(sae.files.values_list("kind", flat=True))
+    assert kinds == {SaeFile.Kind.SOURCE, SaeFile.Kind.NATIVE}
+    assert sae.local_path == f"saes/{sae.id}"
+    for file in sae.files.all():
+        assert (settings.DATA_DIR / sae.local_path / file.path).stat().st_size == file.size
+
+
+def test_a_saelens_sae_is_fetched_without_the_files_of_its_neighbours(hub: LocalHub) -> None:
+    files = sample_files("saelens_v6_standard")
+    neighbour = {name.replace("blocks.3", "blocks.4"): body for name, body in files.items()}
+    hub.add_repo("someone/saes", {**files, **neighbour, "evil.py": b"import os"})
+    sae = bring_in("someone/saes", "blocks.3.hook_resid_post")
+    assert sae.status == Sae.Status.READY
+    assert hub.log.bytes_sent("blocks.4") == 0
+    assert hub.log.bytes_sent("evil.py") == 0
+
+
+def test_a_checkpoint_that_does_not_say_enough_asks_and_goes_on_without_downloading_again(
+    hub: LocalHub,
+) -> None:
+    hub.add_repo("local/mistudio", sample_files("mistudio_v1_jumprelu"))
+    sae = bring_in("local/mistudio", "checkpoints/checkpoint_5000/layer_3_residual")
+    assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "needs_facts")
+    missing = {fact["name"] for fact in sae.missing_facts}
+    assert "generation" in missing
+    hub.log.clear()
+    given = {"generation": 1, "normalize_activations": "constant_norm_rescale"}
+    assert services.give_facts(sae, given)
+    jobs.run(jobs.start_conversion(None, sae).id)
+    sae.refresh_from_db()
+    assert (sae.status, sae.error_message) == (Sae.Status.READY, "")
+    assert hub.log.requests() == []
+    assert sae.facts["generation"]["origin"] == "user"
+
+
+def test_a_model_name_that_the_width_contradicts_stops_before_any_weight_is_fetched(
+    hub: LocalHub,
+) -> None:
+    hub.add_repo("someone/saes", sample_files("saelens_v6_standard"))
+    sae = bring_in("someone/saes", "blocks.3.hook_resid_post", model_name="gpt2")
+    assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "dimension_mismatch")
+    assert "Dimension mismatch" in sae.error_message
+    assert hub.log.bytes_sent("sae_weights.safetensors") < 2000
+
+
+def test_wrong_bytes_are_fetched_once_more_and_then_it_is_said(hub: LocalHub) -> None:
+    hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
+    corrupt = faults.corrupt(5000)
+    hub.faults.add("params.npz", corrupt, where="cdn", times=1)
+    assert bring_in("google/gemma-scope-2b-pt-res", GEMMA).status == Sae.Status.READY
+    hub.faults.add("params.npz", corrupt, where="cdn", times=None)
+    sae = bring_in("google/gemma-scope-2b-pt-res", GEMMA)
+    assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "hash_mismatch")
+    assert not list((settings.DATA_DIR / "saes" / sae.id / "source").rglob("params.npz"))
+
+
+def test_a_path_that_holds_no_sae_is_not_found(hub: LocalHub) -> None:
+    hub.add_repo("someone/saes", sample_files("saelens_v6_standard"))
+    assert bring_in("someone/saes", "blocks.7.hook_resid_post").error_code == "path_not_found"
+    assert bring_in("someone/none", "x").error_code == "repository_not_found"
+
+
+def test_retrying_a_finished_download_fetches_nothing_again(hub: LocalHub) -> None:
+    hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
+    sae = bring_in("google/gemma-scope-2b-pt-res", GEMMA)
+    Sae.objects.filter(id=sae.id).update(status=Sae.Status.ERROR)
+    hub.log.clear()
+    jobs.run(jobs.retry(None, sae).id)
+    sae.refresh_from_db()
+    assert sae.status == Sae.Status.READY
+    assert hub.log.bytes_sent("params.npz") < 2000
+
+
+def test_a_full_disk_is_said_in_numbers_before_anything_is_fetched(hub: LocalHub) -> None:
+    hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
+    greedy = Job.objects.create(
+        kind=Job.Kind.DOWNLOAD,
+        sae=Sae.objects.create(name="greedy", source=Sae.Source.HUGGINGFACE),
+        state=Job.State.RUNNING,
+        bytes_reserved=10**15,
+    )
+    sae = bring_in("google/gemma-scope-2b-pt-res", GEMMA)
+    assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "disk_full")
+    assert "1,000,000,000,000,000" in sae.error_message
+    greedy.delete()
+
+
+def test_deleting_during_a_download_leaves_neither_row_nor_file(hub: LocalHub) -> None:
+    hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
+    wanted = DownloadRequest(RepoRef("google/gemma-scope-2b-pt-res"), GEMMA)
+    job = jobs.start_download(None, wanted, None)
+
+    def delete_now(request: object) -> bool:
+        sae = Sae.objects.filter(id=job.sae_id).first()
+        if sae:
+            jobs.delete_sae(sae, keep_files=False)
+        return False
+
+    hub.faults.add(delete_now, faults.status(500), where="cdn")
+    jobs.run(job.id)
+    assert not Sae.objects.filter(id=job.sae_id).exists()
+    assert not (settings.DATA_DIR / "saes" / job.sae_id).exists()
