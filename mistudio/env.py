@@ -1,0 +1,74 @@
+"""Typed readers of the environment: a value that makes no sense stops the start, by name."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+class BadVariable(Exception):
+    """An environment variable holds nonsense. The message starts with its name."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+
+
+def text(name: str, default: str = "") -> str:
+    """The variable, or the content of the file that NAME_FILE points to."""
+    file = os.environ.get(f"{name}_FILE")
+    if file is None:
+        return os.environ.get(name, default).strip()
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadVariable(f"{name}_FILE", f"{file!r} cannot be read") from error
+
+
+def flag(name: str, default: bool = False) -> bool:
+    value = text(name).lower()
+    if value in ("", "0", "false", "no", "off", "1", "true", "yes", "on"):
+        return default if value == "" else value in ("1", "true", "yes", "on")
+    raise BadVariable(name, f"{value!r} is neither yes nor no")
+
+
+def number(name: str, default: int, least: int, most: int) -> int:
+    value = text(name)
+    if not value:
+        return default
+    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+        raise BadVariable(name, f"{value!r} is not a whole number from {least} to {most}")
+    return int(value)
+
+
+def path(name: str, default: Path) -> Path:
+    """An absolute path; relative ones are taken from the working directory."""
+    value = text(name)
+    if "\0" in value:
+        raise BadVariable(name, "a path cannot hold a NUL character")
+    result = Path(value).expanduser().absolute() if value else default
+    if result.exists() and not result.is_dir():
+        raise BadVariable(name, f"{str(result)!r} is a file, not a folder")
+    return result
+
+
+def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https")) -> str:
+    """A URL with one of these schemes, without a trailing slash."""
+    value = text(name, default).rstrip("/")
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  raises on a port that is no number
+    except ValueError as error:
+        raise BadVariable(name, f"{value!r} is not a URL") from error
+    if parts.scheme not in schemes or not (parts.netloc or parts.scheme == "unix"):
+        raise BadVariable(name, f"{value!r} is not a {' or '.join(schemes)} URL")
+    return value
+
+
+def names(name: str) -> list[str]:
+    """A list separated by commas. `*` is refused: it would switch off the host check."""
+    found = [part.strip() for part in text(name).split(",") if part.strip()]
+    for part in found:
+        if part == "*" or "/" in part or " " in part:
+            raise BadVariable(name, f"{part!r} is not a host name")
+    return found

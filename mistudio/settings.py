@@ -1,0 +1,192 @@
+"""All settings. Every variable of the environment is read here, through env.py."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+from csp.constants import NONE, SELF
+
+from mistudio import env, keyfiles
+from mistudio.places import redis_socket
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = env.path("MISTUDIO_DATA_DIR", BASE_DIR / "data")
+HOST = env.text("MISTUDIO_HOST", "127.0.0.1")
+PORT = env.number("MISTUDIO_PORT", 8000, 1, 65535)
+WORKERS = env.number("MISTUDIO_WORKERS", 2, 1, 64)
+PUBLIC_URL = env.url("MISTUDIO_PUBLIC_URL")
+EXTERNAL_REDIS_URL = env.url("MISTUDIO_REDIS_URL", schemes=("redis", "rediss", "unix"))
+REDIS_URL = EXTERNAL_REDIS_URL or f"unix://{redis_socket(DATA_DIR)}"
+HF_ENDPOINT = env.url("HF_ENDPOINT", "https://huggingface.co")
+
+# The Hub client reads these at import. Tokens are always passed by hand: it must find none itself.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+HF_TOKEN = env.text("HF_TOKEN")
+for name in ("HF_TOKEN", "HF_TOKEN_FILE", "HUGGING_FACE_HUB_TOKEN"):
+    os.environ.pop(name, None)
+
+DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+SECRET_KEY = env.text("MISTUDIO_SECRET_KEY") or keyfiles.read_or_create(DATA_DIR / "secret.key")
+DEBUG = env.flag("MISTUDIO_DEBUG")
+
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.names("MISTUDIO_ALLOWED_HOSTS")]
+if HOST not in ("0.0.0.0", "::"):
+    ALLOWED_HOSTS.append(HOST)
+if PUBLIC_URL:
+    ALLOWED_HOSTS.append(urlsplit(PUBLIC_URL).hostname or "")
+    CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "channels",
+    "django_rq",
+    "django_htmx",
+    "template_partials",
+    "csp",
+    "axes",
+    "saes",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "mistudio.urls"
+ASGI_APPLICATION = "mistudio.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+SQLITE_OPTIONS = {
+    # Without IMMEDIATE two writers that read first fail at once with "database is locked".
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
+}
+DATABASE_URL = env.url("MISTUDIO_DATABASE_URL", schemes=("postgresql", "postgres"))
+DATABASES = {
+    "default": dj_database_url.parse(DATABASE_URL, conn_health_checks=True)
+    if DATABASE_URL
+    else {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "mistudio.sqlite3",
+        "OPTIONS": SQLITE_OPTIONS,
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "mistudio"},
+    }
+}
+RQ_QUEUES = {
+    "sae": {
+        "URL": REDIS_URL,
+        "DEFAULT_TIMEOUT": -1,  # a download of a terabyte is not an error
+        "SERIALIZER": "rq.serializers.JSONSerializer",  # pickle would run what Redis holds
+    }
+}
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+    )
+]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "saes:list"
+LOGOUT_REDIRECT_URL = "sign-in"
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_HTTP_RESPONSE_CODE = 429
+AXES_LOCKOUT_TEMPLATE = "locked_out.html"
+AXES_VERBOSE = False
+
+HTTPS = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+if HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Whether a whole domain takes part in HSTS is for its owner to say, not for one host on it.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# Two programs on one host share cookies whatever their ports: the port keeps them apart.
+SESSION_COOKIE_NAME = f"mistudio_{PORT}_session"
+CSRF_COOKIE_NAME = f"mistudio_{PORT}_csrf"
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "object-src": [NONE],
+    }
+}
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"  # Django's default would move the log's clock to Chicago
+USE_I18N = False
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 3600
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        # At INFO these print whole URLs, and a signed URL is a password.
+        "httpx2": {"level": "WARNING"},
+        "httpcore2": {"level": "WARNING"},
+        "huggingface_hub": {"level": "ERROR"},
+        "daphne": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+    },
+}
