@@ -12,9 +12,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", content_type="text/plain")
 
 
+# Open to all: behind the door itself, `next` would lead back to it after signing in.
+_to_sign_in = RedirectView.as_view(pattern_name="sign-in", query_string=True)
+
 urlpatterns = [
     path("healthz", healthz),
-    path("admin/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),
+    path("admin/login/", login_not_required(_to_sign_in)),
     path("admin/", admin.site.urls),
     path("", include("saes.urls")),
 ]

@@ -1,0 +1,151 @@
+"""What users type, checked at the edge and returned as the values that services take."""
+
+import json
+from typing import Any
+
+from django import forms
+
+from saes.errors import MissingFact, SaeError
+from saes.hub import RepoRef
+from saes.models import Sae
+from saes.services import DownloadRequest
+
+
+class RepoForm(forms.Form):
+    """A repository to look at. `clean()` leaves a RepoRef in `cleaned_data["ref"]`."""
+
+    repo = forms.CharField(
+        label="Repository", max_length=500,
+        widget=forms.TextInput(attrs={"placeholder": "google/gemma-scope-2b-pt-res"}),
+        help_text="owner/name, or the address of its page on the Hub.",
+    )  # fmt: skip
+    revision = forms.CharField(
+        label="Revision", required=False, max_length=200, help_text="Branch, tag or commit."
+    )
+    token = forms.CharField(
+        label="Hub token", required=False, max_length=400, strip=True,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="For gated and private repositories. It is stored encrypted, for you alone.",
+    )  # fmt: skip
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if "repo" in data:
+            try:
+                data["ref"] = RepoRef.parse(data["repo"], data.get("revision", ""))
+            except SaeError as error:
+                self.add_error("repo", f"{error} {error.next_step}")
+        return data
+
+    def clean_token(self) -> str:
+        token: str = self.cleaned_data["token"]
+        if token and not token.isascii() or any(c.isspace() for c in token):
+            raise forms.ValidationError("A token has no spaces and only plain letters and digits.")
+        return token
+
+
+class DownloadForm(forms.Form):
+    """One SAE of a previewed repository, at the commit that the preview showed."""
+
+    repo = forms.CharField(widget=forms.HiddenInput)
+    repo_type = forms.ChoiceField(
+        choices=[("model", "model"), ("dataset", "dataset")], widget=forms.HiddenInput
+    )
+    commit = forms.RegexField(r"^[0-9a-f]{40}$", widget=forms.HiddenInput)
+    where = forms.CharField(max_length=500, widget=forms.HiddenInput)
+    name = forms.CharField(required=False, max_length=200)
+    model_name = forms.CharField(required=False, max_length=200)
+
+    def clean_repo(self) -> str:
+        try:
+            return RepoRef.parse(self.cleaned_data["repo"]).id
+        except SaeError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def to_request(self) -> DownloadRequest:
+        data = self.cleaned_data
+        ref = RepoRef(data["repo"], data["repo_type"], data["commit"])
+        return DownloadRequest(ref, data["where"], data["name"], model_name=data["model_name"])
+
+
+class EditForm(forms.ModelForm):  # type: ignore[type-arg]
+    tags = forms.CharField(
+        required=False, max_length=500, help_text="Separated by commas.",
+        widget=forms.TextInput(attrs={"placeholder": "baseline, layer sweep"}),
+    )  # fmt: skip
+
+    class Meta:
+        model = Sae
+        fields = ("name", "description", "notes")
+        widgets = {
+            "description": forms.Textarea(attrs={"rows": 2}),
+            "notes": forms.Textarea(attrs={"rows": 4}),
+        }
+
+    def clean_tags(self) -> list[str]:
+        tags = [tag.strip()[:40] for tag in self.cleaned_data["tags"].split(",")]
+        return list(dict.fromkeys(tag for tag in tags if tag))
+
+
+class FactsForm(forms.Form):
+    """Facts that a user states: those that are missing, or those that may be corrected."""
+
+    def __init__(self, *args: Any, missing: list[MissingFact], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for fact in missing:
+            self.fields[fact.name] = _field_for(fact)
+
+    def given(self) -> dict[str, Any]:
+        """Only what was filled in, typed as in JSON: numbers and booleans are not strings."""
+        return {
+            name: _typed(name, value) for name, value in self.cleaned_data.items() if value != ""
+        }
+
+
+def _field_for(fact: MissingFact) -> forms.Field:
+    if fact.readings:
+        choices = [(value, f"{value} – {meaning}") for value, meaning in fact.readings.items()]
+        return forms.ChoiceField(
+            label=fact.name, help_text=fact.question, choices=choices, widget=forms.RadioSelect
+        )
+    return forms.CharField(label=fact.name, help_text=fact.question, max_length=200)
+
+
+def _typed(name: str, value: str) -> Any:
+    if name in ("k", "layer", "generation", "apply_b_dec_to_input", "norm_scaling_factor"):
+        try:
+            return json.loads(value.lower())
+        except ValueError:
+            return value
+    return value
+
+
+class DeleteForm(forms.Form):
+    keep_files = forms.BooleanField(
+        required=False, label="Keep the files",
+        help_text="They move to the folder kept/ of the data directory.",
+    )  # fmt: skip
+
+
+SORTS = {
+    "newest": ("-created_at", "-id"),
+    "oldest": ("created_at", "id"),
+    "name": ("name", "id"),
+    "layer": ("layer", "d_sae", "id"),
+    "width": ("d_sae", "layer", "id"),
+    "size": ("-file_size_bytes", "id"),
+}
+
+
+class ListForm(forms.Form):
+    """Search, filters and sorting of the library. Unknown values are dropped, not errors."""
+
+    search = forms.CharField(required=False, max_length=200)
+    source = forms.ChoiceField(required=False, choices=[("", "Any source"), *Sae.Source.choices])
+    status = forms.ChoiceField(required=False, choices=[("", "Any status"), *Sae.Status.choices])
+    format = forms.CharField(required=False, max_length=40)
+    model_name = forms.CharField(required=False, max_length=200)
+    architecture = forms.CharField(required=False, max_length=40)
+    layer = forms.IntegerField(required=False, min_value=0, max_value=10_000)
+    sort = forms.ChoiceField(required=False, choices=[(name, name.title()) for name in SORTS])
+    page = forms.IntegerField(required=False, min_value=1, max_value=10**6)

@@ -1,0 +1,303 @@
+"""The parts of pages that need more than a value: icons, statuses, progress, facts, certificates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from math import log10
+from typing import Any
+from urllib.parse import quote
+
+from django import template
+from django.conf import settings
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from saes.errors import SaeError
+from saes.formats import by_slug
+from saes.formats.base import SaeInfo
+from saes.models import Job, Sae
+from saes.progress import Stage
+from saes.recorder import SPANS
+from saes.snippets import Snippet, snippets_for
+from saes.templatetags.values import duration, filesize, out_of
+
+register = template.Library()
+
+# What a token, or another one, would help against.
+ASKS_FOR_TOKEN = {"gated_no_token", "bad_token", "access_denied", "repository_not_found"}
+
+
+@register.simple_tag
+def version() -> str:
+    return version_of("mistudio")
+
+
+@register.simple_tag
+def icon(name: str, extra: str = "") -> SafeString:
+    """A drawing for the eye only: the text beside it says the same."""
+    return format_html(
+        '<svg class="icon {}" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        extra,
+        static("icons.svg"),
+        name,
+    )
+
+
+# --- an SAE and its work --------------------------------------------------------------------------
+
+
+@register.filter
+def newest_job(sae: Sae) -> Job | None:
+    """Like `sae.last_job`, but without a query where the jobs were prefetched."""
+    return next(iter(sae.jobs.all()[:1]), None)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A status as it is shown. `tone` chooses colours; the words and the icon say the same."""
+
+    label: str
+    icon: str
+    tone: str
+
+
+STATUSES = {
+    Sae.Status.PENDING: Shown("Queued", "clock", "calm"),
+    Sae.Status.DOWNLOADING: Shown("Downloading", "download", "busy"),
+    Sae.Status.CONVERTING: Shown("Converting", "transform", "busy"),
+    Sae.Status.READY: Shown("Ready", "circle-check", "good"),
+    Sae.Status.ERROR: Shown("Error", "alert-triangle", "bad"),
+    Sae.Status.PAUSED: Shown("Paused", "player-pause", "calm"),
+}
+NEEDS_FACTS = Shown("Needs facts", "help-circle", "ask")
+CANCELLED = Shown("Cancelled", "ban", "calm")
+JOB_STATES = {
+    Job.State.QUEUED: Shown("Queued", "clock", "calm"),
+    Job.State.RUNNING: Shown("Running", "transform", "busy"),
+    Job.State.PAUSED: Shown("Paused", "player-pause", "calm"),
+    Job.State.DONE: Shown("Done", "circle-check", "good"),
+    Job.State.FAILED: Shown("Failed", "alert-triangle", "bad"),
+    Job.State.CRASHED: Shown("Crashed", "alert-triangle", "bad"),
+    Job.State.CANCELLED: CANCELLED,
+}
+
+
+@register.filter
+def shown(sae: Sae) -> Shown:
+    """Two kinds of "error" are none to a person: what was cancelled, and what waits for an answer."""
+    if sae.status == Sae.Status.ERROR and sae.error_code == "cancelled":
+        return CANCELLED
+    if sae.status == Sae.Status.ERROR and sae.error_code == "needs_facts":
+        return NEEDS_FACTS
+    return STATUSES[Sae.Status(sae.status)]
+
+
+@register.filter
+def shown_state(job: Job) -> Shown:
+    if job.state == Job.State.FAILED and job.error_code == "needs_facts":
+        return NEEDS_FACTS
+    return JOB_STATES[Job.State(job.state)]
+
+
+@dataclass(frozen=True)
+class Step:
+    label: str
+    number: int
+    state: str  # done, now or next
+
+
+@register.filter
+def steps(job: Job) -> list[Step]:
+    """The stages of this kind of job, and which of them is at work."""
+    stages = list(SPANS[job.kind])
+    at = stages.index(Stage(job.stage)) if job.stage in stages else -1
+    return [
+        Step(stage.title(), number + 1, "done" if number < at else "now" if number == at else "next")
+        for number, stage in enumerate(stages)
+    ]
+
+
+@register.filter
+def step_now(job: Job) -> Step | None:
+    return next((step for step in steps(job) if step.state == "now"), None)
+
+
+@register.filter
+def progress_text(job: Job) -> str:
+    """1.20 of 2.42 GB · 38.0 MB/s · 31 s left."""
+    parts = [out_of(job.bytes_done, job.bytes_total)] if job.bytes_total else []
+    if job.bytes_per_second:
+        parts.append(f"{filesize(job.bytes_per_second)}/s")
+    if job.seconds_left is not None:
+        parts.append(f"{duration(job.seconds_left)} left")
+    return " · ".join(parts)
+
+
+@register.simple_tag
+def announcement(sae: Sae, job: Job | None) -> str:
+    """What a screen reader is told. It changes with the state, and at each quarter of the way."""
+    if job is None or not job.is_active:
+        return f"{sae.name}: {shown(sae).label}. {sae.error_message}".strip()
+    quarter = int(job.progress // 25 * 25)
+    return f"{sae.name}: {shown(sae).label}" + (f", {quarter} %" if quarter else "")
+
+
+@register.simple_tag
+def took(job: Job) -> str:
+    if job.started_at is None or job.ended_at is None:
+        return "–"
+    return duration((job.ended_at - job.started_at).total_seconds())
+
+
+# --- the Hub --------------------------------------------------------------------------------------
+
+
+@register.simple_tag
+def hub_page(repo_id: str, repo_type: str = "model", commit: str = "", path: str = "") -> str:
+    """The address of a repository's page, or of a folder at a commit."""
+    kind = "datasets/" if repo_type == "dataset" else ""
+    place = f"/tree/{quote(commit)}" if commit else ""
+    place += f"/{quote(path)}" if commit and path not in ("", ".") else ""
+    return f"{settings.HF_ENDPOINT}/{kind}{repo_id}{place}"
+
+
+@register.filter
+def owner(repo_id: str) -> str:
+    return repo_id.partition("/")[0]
+
+
+@register.filter
+def name(repo_id: str) -> str:
+    return repo_id.partition("/")[2]
+
+
+@register.filter
+def asks_for_token(code: str) -> bool:
+    return code in ASKS_FOR_TOKEN
+
+
+@register.filter
+def format_label(slug: str) -> str:
+    try:
+        return by_slug(slug).label
+    except SaeError:  # a row of a format that this version no longer has
+        return slug
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+FACT_LABELS = {
+    "architecture": "Architecture",
+    "model_name": "Model",
+    "hook_name": "Hook",
+    "hook_name_out": "Output hook",
+    "hook_type": "Site",
+    "layer": "Layer",
+    "d_in": "Input width (d_in)",
+    "d_out": "Output width (d_out)",
+    "d_sae": "Features (d_sae)",
+    "dtype": "Number type",
+    "k": "Active features (k)",
+    "l0": "Mean active features (L0)",
+    "apply_b_dec_to_input": "Subtracts b_dec from its input",
+    "normalize_activations": "Normalises activations",
+    "norm_scaling_factor": "Scaling factor",
+    "rescale_acts_by_decoder_norm": "Weighs by decoder norm",
+    "reshape_activations": "Reshapes activations",
+    "training_architecture": "Trained as",
+    "context_size": "Context length",
+    "prepend_bos": "Starts with BOS",
+    "dataset_path": "Dataset",
+    "generation": "miStudio generation",
+}
+ORIGINS = {
+    "file": ("file", "Read from the SAE's own files."),
+    "path": ("path", "Read from the names of its folders."),
+    "catalogue": ("catalogue", "Known for every SAE of this family."),
+    "user": ("you", "Stated by a user of this library."),
+    "inferred": ("guess", "Inferred; never used for conversion."),
+}
+
+
+@dataclass(frozen=True)
+class FactRow:
+    name: str
+    label: str
+    value: str
+    origin: str
+    tag: str
+    meaning: str
+
+
+@register.filter
+def fact_rows(sae: Sae) -> list[FactRow]:
+    """In the order of the labels; what has none comes last."""
+    order = {name: place for place, name in enumerate(FACT_LABELS)}
+    names = sorted(sae.facts, key=lambda name: (order.get(name, len(order)), name))
+    return [_fact_row(name, sae.facts[name]) for name in names]
+
+
+def _fact_row(name: str, fact: Mapping[str, Any]) -> FactRow:
+    value, origin = fact.get("value"), str(fact.get("origin", ""))
+    text = f"{value:,}" if type(value) is int and name != "layer" else str(value)
+    text = {"True": "yes", "False": "no"}.get(text, text)
+    tag, meaning = ORIGINS.get(origin, (origin, ""))
+    return FactRow(name, FACT_LABELS.get(name, name), text, origin, tag, meaning)
+
+
+@register.simple_tag
+def origins() -> list[tuple[str, str, str]]:
+    return [(name, tag, meaning) for name, (tag, meaning) in ORIGINS.items()]
+
+
+@register.filter
+def fact_value(info: SaeInfo, fact: str) -> Any:
+    return info.get(fact)
+
+
+@register.filter
+def snippets(sae: Sae) -> list[Snippet]:
+    return snippets_for(sae)
+
+
+# --- certificates ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A difference on a logarithmic scale from 1e-16 to 1, beside the limit, in percent of it."""
+
+    at: float
+    limit: float
+    passed: bool
+
+
+@register.simple_tag
+def gauge(value: float | None, tolerance: float) -> Gauge:
+    value = value or 0
+    return Gauge(_on_scale(value), _on_scale(tolerance), value <= tolerance)
+
+
+def _on_scale(value: float) -> float:
+    """At least 1, so that an exact result is still a visible mark."""
+    return 1.0 if value <= 0 else min(100.0, max(1.0, (log10(value) + 16) / 16 * 100))
+
+
+# --- storage --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What the library and kept files take of what there is for miStudio, in percent."""
+
+    kept: int
+    used_end: float
+    kept_end: float
+
+
+@register.simple_tag
+def disk(used: int, folders: list[tuple[str, int]], free: int) -> Disk:
+    kept = sum(size for _, size in folders)
+    whole = max(1, used + kept + free)
+    return Disk(kept, used / whole * 100, (used + kept) / whole * 100)

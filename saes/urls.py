@@ -1,0 +1,31 @@
+"""Addresses of the pages. Verbs are for POST only."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+
+from saes.views import accounts, hub, library, storage
+
+pages = [
+    path("", library.list_saes, name="list"),
+    path("saes/<str:sae_id>/", library.detail, name="detail"),
+    path("saes/<str:sae_id>/card/", library.card, name="card"),
+    path("saes/<str:sae_id>/edit/", library.edit, name="edit"),
+    path("saes/<str:sae_id>/facts/", library.facts, name="facts"),
+    path("saes/<str:sae_id>/cancel/", library.cancel, name="cancel"),
+    path("saes/<str:sae_id>/retry/", library.retry, name="retry"),
+    path("saes/<str:sae_id>/delete/", library.delete, name="delete"),
+    path("hub/", hub.search, name="hub"),
+    path("hub/download/", hub.download, name="download"),
+    path("hub/forget-token/", hub.forget_token, name="forget-token"),
+    path("hub/<str:owner>/<str:repo>/", hub.repo, name="repo"),
+    path("hub/<str:owner>/<str:repo>/header/", hub.header, name="header"),
+    path("storage/", storage.overview, name="storage"),
+    path("storage/<str:name>/remove/", storage.remove_kept, name="remove-kept"),
+]
+
+urlpatterns = [
+    path("", include((pages, "saes"))),
+    path("sign-in/", LoginView.as_view(template_name="sign_in.html"), name="sign-in"),
+    path("sign-in/<str:signed>/", accounts.sign_in_link, name="sign-in-link"),
+    path("sign-out/", LogoutView.as_view(), name="sign-out"),
+]

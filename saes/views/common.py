@@ -1,0 +1,44 @@
+"""What the views share: the typed request, errors as pages, and answers to htmx and to browsers."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.middleware import HtmxDetails
+
+from saes.errors import RateLimited, SaeError
+
+
+class Request(HttpRequest):
+    """A request of somebody who is signed in."""
+
+    htmx: HtmxDetails
+    user: User
+
+
+def show(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+    answer = render(request, template, context, status=status)
+    patch_vary_headers(answer, ["HX-Request"])  # one address gives pages and parts of them
+    return answer
+
+
+def show_error(request: HttpRequest, error: SaeError, **context: Any) -> HttpResponse:
+    """The error's own page, or its card where htmx asked for a part."""
+    part = "error.html#card" if getattr(request, "htmx", False) else "error.html"
+    answer = show(request, part, status=error.status, error=error, **context)
+    if isinstance(error, RateLimited) and error.retry_after:
+        answer["Retry-After"] = str(round(error.retry_after))
+    return answer
+
+
+def go(request: Request, name: str, *args: object, say: str = "") -> HttpResponse:
+    """Go on to another page, with or without JavaScript; `say` is shown there."""
+    if say:
+        messages.success(request, say)
+    url = reverse(name, args=args)
+    return HttpResponseClientRedirect(url) if request.htmx else HttpResponseRedirect(url)

@@ -1,0 +1,117 @@
+"""The Hub: name a repository, see the SAEs it holds, download one."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.paginator import Paginator
+from django.http import HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from saes import jobs, preview, services, vault
+from saes.errors import SaeError
+from saes.forms import DownloadForm, RepoForm
+from saes.hub import RepoRef
+from saes.views.common import Request, go, show, show_error
+
+PAGE_SIZE = 50
+
+
+@require_http_methods(["GET", "POST"])
+def search(request: Request) -> HttpResponse:
+    """The form that names a repository. A token that comes with it is kept in the vault."""
+    form = RepoForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        if token := form.cleaned_data["token"]:
+            vault.keep(request.user, token)
+        return HttpResponseRedirect(_address(form.cleaned_data["ref"]))
+    status = 422 if form.is_bound else 200
+    return show(request, "saes/hub.html", status=status, form=form, token=vault.of(request.user))
+
+
+def _address(ref: RepoRef) -> str:
+    query = {"type": ref.type} if ref.type != "model" else {}
+    query |= {"revision": ref.revision} if ref.revision else {}
+    url = reverse("saes:repo", args=ref.id.split("/"))
+    return f"{url}?{urlencode(query)}" if query else url
+
+
+def _asked(request: Request, owner: str, repo: str) -> RepoRef:
+    ref = RepoRef.parse(f"{owner}/{repo}", request.GET.get("revision", ""))
+    kind = "dataset" if request.GET.get("type") == "dataset" else "model"
+    return RepoRef(ref.id, kind, ref.revision)
+
+
+def _asker(request: Request) -> tuple[Any, ...]:
+    token = vault.of(request.user)
+    return (token.id, token.created_at, token.secret[-16:]) if token else (request.user.id,)
+
+
+@require_GET
+def repo(request: Request, owner: str, repo: str) -> HttpResponse:
+    try:
+        hub = services.hub_for(vault.of(request.user))
+        found = preview.look(hub, _asked(request, owner, repo), _asker(request))
+    except SaeError as error:
+        form = RepoForm(initial={"repo": f"{owner}/{repo}"})
+        token = vault.of(request.user)
+        return show_error(request, error, form=form, repo_id=f"{owner}/{repo}", token=token)
+    rows, filters = _filtered(request, found.rows)
+    page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
+    part = "saes/repo.html#rows" if request.htmx else "saes/repo.html"
+    return show(
+        request, part, preview=found, listing=found.listing, page=page, filters=filters,
+        chosen={name: request.GET.get(name, "") for name in FILTERS}, total=len(found.rows),
+        here=preview.in_library(found.listing), token=vault.of(request.user),
+        revision=request.GET.get("revision", ""),
+    )  # fmt: skip
+
+
+FILTERS: dict[str, Callable[[Any], Any]] = {  # and what their values are sorted by
+    "layer": int,
+    "hook_type": str,
+    "width": preview.width_as_number,
+}
+
+
+def _filtered(
+    request: Request, rows: list[preview.Row]
+) -> tuple[list[preview.Row], dict[str, list[Any]]]:
+    """The rows that match the address, and the values there are to choose from."""
+    values = {name: {getattr(row, name) for row in rows} - {None, ""} for name in FILTERS}
+    choices = {name: sorted(found, key=FILTERS[name]) for name, found in values.items()}
+    for name in FILTERS:
+        if wanted := request.GET.get(name):
+            rows = [row for row in rows if str(getattr(row, name)) == wanted]
+    if text := request.GET.get("search", "").lower():
+        rows = [row for row in rows if text in row.where.lower()]
+    return rows, choices
+
+
+@require_GET
+def header(request: Request, owner: str, repo: str) -> HttpResponse:
+    """One row's true shapes, dtype and architecture: asked for when the row comes into view."""
+    where = request.GET.get("where", "")
+    try:
+        hub = services.hub_for(vault.of(request.user))
+        found = preview.again(hub, _asked(request, owner, repo), _asker(request))
+        info = found.header(where)
+    except SaeError as error:
+        return show(request, "saes/repo.html#header", error=error)
+    return show(request, "saes/repo.html#header", info=info)
+
+
+@require_POST
+def download(request: Request) -> HttpResponse:
+    form = DownloadForm(request.POST)
+    if not form.is_valid():
+        return show(request, "saes/hub.html", status=422, form=RepoForm(), problem=form.errors)
+    job = jobs.start_download(request.user, form.to_request(), vault.of(request.user))
+    return go(request, "saes:detail", job.sae_id)
+
+
+@require_POST
+def forget_token(request: Request) -> HttpResponse:
+    vault.forget(request.user)
+    return go(request, "saes:hub", say="Your Hub token was removed.")

@@ -1,0 +1,197 @@
+/* What pages do beyond HTML and htmx's attributes. Everything here is an addition: without
+   JavaScript pages still list, preview, download and delete. */
+(() => {
+  const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+  const on = (name, act) => document.addEventListener(name, act);
+  const click = (selector, act) =>
+    on("click", (event) => {
+      const found = event.target.closest?.(selector);
+      if (found) act(found, event);
+    });
+
+  // --- live cards -------------------------------------------------------------------------------
+
+  const LOOK_EVERY = 2000; // milliseconds
+  const open = new Set(); // elements whose socket is open
+  let awaySince = Date.now();
+
+  const cards = () => all(".live[data-active=yes]");
+
+  /* A card is covered while an open socket was asked to follow its SAE. */
+  const covered = (card) => {
+    const socket = card.closest("[ws-connect]");
+    return open.has(socket) && socket.getAttribute("ws-connect").includes(card.dataset.sae);
+  };
+
+  on("htmx:wsOpen", (event) => open.add(event.target));
+  on("htmx:wsClose", (event) => {
+    if (open.delete(event.target)) awaySince = Date.now();
+  });
+
+  setInterval(() => {
+    const alone = cards().filter((card) => !covered(card));
+    const lost = alone.some((card) => card.closest("[ws-connect]"));
+    // Connecting takes a moment on every page; only a longer absence is worth a word.
+    document.getElementById("connection").hidden = !lost || Date.now() - awaySince < LOOK_EVERY;
+    if (!document.hidden) alone.forEach((card) => htmx.trigger(card, "mistudio:look"));
+  }, LOOK_EVERY);
+
+  /* Socket and polling may overtake each other: what is shown never goes back in time. */
+  const isOlder = (offered, shown) => {
+    const [bornThen, bornNow] = [Number(offered.dataset.born), Number(shown.dataset.born)];
+    if (bornThen !== bornNow) return bornThen < bornNow; // an earlier job
+    return Number(offered.dataset.version) < Number(shown.dataset.version);
+  };
+
+  on("htmx:oobBeforeSwap", (event) => {
+    const { target, fragment } = event.detail;
+    const offered = fragment.querySelector?.(".live");
+    if (offered && target.matches(".live") && isOlder(offered, target)) event.preventDefault();
+  });
+
+  on("htmx:beforeSwap", (event) => {
+    const { detail } = event;
+    const { xhr, target } = detail;
+    if (xhr.responseURL && new URL(xhr.responseURL).pathname !== path(detail)) {
+      event.preventDefault(); // the answer came from elsewhere: from the sign-in page
+      location.reload();
+    } else if (target.matches(".live") && xhr.status < 400) {
+      const page = new DOMParser().parseFromString(detail.serverResponse, "text/html");
+      const offered = page.querySelector(".live");
+      if (!offered || isOlder(offered, target)) detail.shouldSwap = false;
+    }
+  });
+  const path = (detail) => new URL(detail.pathInfo.requestPath, location.href).pathname;
+
+  on("htmx:responseError", (event) => {
+    const card = event.target.closest?.(".live");
+    if (card && event.detail.xhr.status === 404) card.dataset.active = "no"; // deleted: no more looks
+  });
+
+  /* The server words an announcement anew when a state changes and at each quarter of the way. */
+  const changed = (card, attribute) => {
+    if (attribute === "data-announce")
+      document.getElementById("announcer").textContent = card.dataset.announce;
+    else if (["converting", "ready", "error"].includes(card.dataset.state))
+      all("[data-refresh]").forEach((part) => htmx.trigger(part, "mistudio:refresh"));
+  };
+  new MutationObserver((changes) => {
+    for (const { target, attributeName, oldValue } of changes)
+      if (target.matches(".live") && target.getAttribute(attributeName) !== oldValue)
+        changed(target, attributeName);
+  }).observe(document.body, {
+    subtree: true, attributes: true, attributeOldValue: true,
+    attributeFilter: ["data-announce", "data-state"],
+  });
+
+  // A morph must neither close what the user opened nor overwrite what is being typed.
+  Idiomorph.defaults.ignoreActiveValue = true;
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
+    !(name === "open" && node.matches("details, dialog"));
+
+  // --- requests ---------------------------------------------------------------------------------
+
+  /* Addresses carry only the filters that are set. */
+  on("htmx:configRequest", (event) => {
+    if (!event.target.matches?.(".filters")) return;
+    const { formData } = event.detail;
+    for (const [name, value] of [...formData]) if (!value) formData.delete(name);
+  });
+
+  const problem = () => document.getElementById("problem");
+  on("htmx:beforeRequest", (event) => {
+    if (!event.target.matches(".live")) problem().replaceChildren();
+  });
+  on("htmx:afterSwap", (event) => {
+    if (event.target === problem()) problem().scrollIntoView({ block: "center" });
+  });
+  on("htmx:sendError", (event) => {
+    if (event.target.matches(".live")) return; // its next look comes soon
+    const text = document.createElement("p");
+    text.className = "notice error";
+    text.textContent = "The server cannot be reached. Check that it runs, then try again.";
+    problem().replaceChildren(text);
+  });
+
+  // --- dialogs ----------------------------------------------------------------------------------
+
+  /* A fetched dialog opens at once and leaves the page when it closes. The browser itself gives
+     the focus back to where it was, and closes on Escape. */
+  on("htmx:afterSwap", () => {
+    const dialog = document.querySelector("dialog[data-show]:not([open])");
+    if (!dialog) return;
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.showModal();
+  });
+  click("[data-close]", (button, event) => {
+    const dialog = button.closest("dialog");
+    if (dialog) event.preventDefault();
+    dialog?.close();
+  });
+  click("dialog", (dialog, event) => {
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    const inside = event.clientX >= left && event.clientX <= right
+      && event.clientY >= top && event.clientY <= bottom;
+    if (event.target === dialog && !inside) dialog.close(); // the backdrop
+  });
+  /* Browsers older than the `command` attribute. */
+  if (!("commandForElement" in HTMLButtonElement.prototype))
+    click("[commandfor]", (button) => {
+      const dialog = document.getElementById(button.getAttribute("commandfor"));
+      if (button.getAttribute("command") === "show-modal") dialog.showModal();
+      else dialog.close();
+    });
+
+  // --- small conveniences -----------------------------------------------------------------------
+
+  on("keydown", (event) => {
+    const typing = event.target.closest("input, select, textarea, dialog, [contenteditable]");
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || typing) return;
+    const field = document.querySelector("[data-search]");
+    if (!field) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
+
+  const say = (button, done) => {
+    const label = button.querySelector("span");
+    const before = label.dataset.before ??= label.textContent;
+    label.textContent = done ? "Copied" : "Copying is not allowed here";
+    button.classList.toggle("copied", done);
+    document.getElementById("announcer").textContent = label.textContent;
+    setTimeout(() => { label.textContent = before; button.classList.remove("copied"); }, 1600);
+  };
+  click("[data-copy], [data-copy-text]", (button) => {
+    const text = button.dataset.copyText ?? document.getElementById(button.dataset.copy).textContent;
+    // Browsers offer the clipboard to https and to localhost only.
+    if (navigator.clipboard) navigator.clipboard.writeText(text).then(() => say(button, true), () => say(button, false));
+    else say(button, false);
+  });
+
+  click("[data-reveal]", (button) => {
+    const field = document.getElementById(button.dataset.reveal);
+    const shown = field.type === "password";
+    field.type = shown ? "text" : "password";
+    button.setAttribute("aria-pressed", shown);
+  });
+
+  const unfold = (id) => {
+    const part = document.getElementById(id);
+    if (!part?.matches("details")) return;
+    part.open = true;
+    part.querySelector("input:not([type=hidden])")?.focus();
+  };
+  click("[data-open]", (link, event) => { event.preventDefault(); unfold(link.dataset.open); });
+  if (location.hash) unfold(location.hash.slice(1));
+
+  const closeMenus = (except) =>
+    all("details.menu[open]").forEach((menu) => { if (!menu.contains(except)) menu.open = false; });
+  on("click", (event) => closeMenus(event.target));
+  on("keydown", (event) => {
+    const menu = document.querySelector("details.menu[open]");
+    if (event.key !== "Escape" || !menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+})();
