@@ -27,19 +27,23 @@ class Row:
     label: str
     layer: int | None
     hook_type: str
-    width: int | None
-    l0: float | None
+    width: str  # as the name says it: "16k" may be 16,000 or 16,384
+    l0: int | str | None  # Gemma Scope 2 says small, medium, big
     size: int
 
     @property
     def sort_key(self) -> tuple[Any, ...]:
         """Layer, width and L0 as numbers: layer 10 comes after layer 9."""
-        l0 = self.l0 if self.l0 is not None else -1
-        return (self.hook_type, _number(self.layer), _number(self.width), l0, self.where)
+        l0 = (0, self.l0, "") if isinstance(self.l0, int) else (1, 0, self.l0 or "")
+        layer = -1 if self.layer is None else self.layer
+        return (self.hook_type, layer, width_as_number(self.width), l0, self.where)
 
 
-def _number(value: int | None) -> int:
-    return -1 if value is None else value
+def width_as_number(width: str) -> float:
+    """For sorting: 16k before 131k before 1m."""
+    factor = {"k": 1e3, "m": 1e6}.get(width[-1:], 1)
+    digits = width.rstrip("km")
+    return float(digits) * factor if digits else -1
 
 
 @dataclass
@@ -123,7 +127,7 @@ def _row(listing: Listing, found: Found) -> Row:
     size = sum(listing.files[name].size for name in format.files(listing.tree, where))
     return Row(
         where, format.slug, format.label, hints.get("layer"), hints.get("hook_type") or "",
-        hints.get("width"), hints.get("l0"), size,
+        hints.get("width") or "", hints.get("l0"), size,
     )  # fmt: skip
 
 
