@@ -22,6 +22,6 @@ from mistudio.settings import *
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real ones are slow
 # In a file: a database in memory is shared badly between the threads of one job.
-DATABASES["default"].setdefault("TEST", {})  # type: ignore[call-overload]
+DATABASES["default"].setdefault("TEST", {})
 if not DATABASE_URL:
-    DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}  # type: ignore[assignment]
+    DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}

@@ -1,0 +1,120 @@
+"""A download killed with SIGKILL at ten points, everything at once, ends ready all the same."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.apps import App, make_app, wait_for
+from tests.hub import LocalHub
+from tests.visitor import Visitor
+
+pytestmark = pytest.mark.processes
+REPO = "google/gemma-scope-2b-pt-res"
+WHERE = "layer_3/width_32k/average_l0_50"
+FILE = f"{WHERE}/params.npz"
+D_IN, D_SAE = 512, 32768  # 134 MB: long enough in every stage to be hit there
+# Stage, and how far it must have come, in percent of its bytes.
+POINTS = [
+    ("looking", 0), ("downloading", 0), ("downloading", 10), ("downloading", 35),
+    ("downloading", 60), ("downloading", 90), ("converting", 0), ("converting", 40),
+    ("verifying", 0), ("verifying", 50),
+]  # fmt: skip
+
+
+def gemma_scope_sae(path: Path) -> Path:
+    random = np.random.default_rng(3)
+    small = np.float32(D_IN**-0.5)
+    np.savez(
+        path,
+        W_enc=random.standard_normal((D_IN, D_SAE), np.float32) * small,
+        W_dec=random.standard_normal((D_SAE, D_IN), np.float32) * small,
+        b_enc=np.full(D_SAE, -0.1, np.float32),
+        b_dec=np.zeros(D_IN, np.float32),
+        threshold=np.full(D_SAE, 0.5, np.float32),
+    )
+    return path
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[LocalHub]:
+    with LocalHub(bytes_per_second=60_000_000) as local:
+        local.add_repo(REPO, {FILE: gemma_scope_sae(tmp_path / "params.npz")})
+        yield local
+
+
+def row(app: App) -> dict[str, object]:
+    """The newest job, read beside the running product."""
+    path = f"file:{app.data_dir}/mistudio.sqlite3?mode=ro"
+    with sqlite3.connect(path, uri=True, timeout=10) as database:
+        database.row_factory = sqlite3.Row
+        found = database.execute(
+            "select j.*, s.status, s.hf_commit from saes_job j join saes_sae s on s.id = j.sae_id"
+        ).fetchone()
+    database.close()
+    return dict(found)
+
+
+def has_come_to(app: App, stage: str, percent: float) -> bool:
+    job = row(app)
+    if job["status"] == "ready":
+        raise AssertionError(f"it was ready before {stage} {percent} %")
+    done, total = int(str(job["bytes_done"])), int(str(job["bytes_total"]))
+    return job["stage"] == stage and 100 * done >= percent * total and job["state"] == "running"
+
+
+def part_size(app: App) -> int:
+    parts = list(app.data_dir.glob("saes/*/parts/*"))
+    return parts[0].stat().st_size if parts else -1
+
+
+def kill_everything(app: App) -> None:
+    victims = app.descendants()
+    app.process.kill()
+    for victim in victims:
+        if victim.is_running():
+            victim.kill()
+    app.wait()
+    wait_for(lambda: not any(v.is_running() and v.status() != "zombie" for v in victims))
+
+
+def test_a_download_killed_at_ten_points_goes_on_and_ends_ready(
+    hub: LocalHub, tmp_path: Path
+) -> None:
+    app = make_app(tmp_path / "data", HF_ENDPOINT=hub.url, MISTUDIO_WORKERS="1")
+    app.start().wait_until_ready()
+    commit = hub.repo(REPO).sha
+    form = {"repo": REPO, "repo_type": "model", "commit": commit, "where": WHERE}
+    Visitor(app.url).sign_in(app.sign_in_url).post("/hub/download/", form)
+    for stage, percent in POINTS:
+        wait_for(lambda s=stage, p=percent: has_come_to(app, s, p), 60)  # type: ignore[misc]
+        kill_everything(app)
+        assert row(app)["status"] != "ready"
+        goes_on_where_it_was(hub, app)
+    wait_for(lambda: row(app)["status"] == "ready", 60)
+    app.stop()
+    assert not list(app.data_dir.glob("saes/*/parts/*"))
+
+
+def goes_on_where_it_was(hub: LocalHub, app: App) -> None:
+    """Start again; the first range asked for begins at most 1 MiB before the part file's end."""
+    held, downloaded = part_size(app), bool(list(app.data_dir.glob("saes/*/source/**/*.npz")))
+    time.sleep(0.1)
+    hub.log.clear()
+    app.lines.clear()
+    app.start().wait_until_ready()
+    wait_for(lambda: row(app)["state"] in ("running", "done"), 30)
+    if held > 0 and not downloaded:
+        wait_for(lambda: bodies(hub), 30)
+        assert held - 2**20 <= bodies(hub)[0] <= held
+    if downloaded:
+        assert bodies(hub) == []
+
+
+def bodies(hub: LocalHub) -> list[int]:
+    """Where each range of weights began: those that are no header reads."""
+    ranges = hub.log.ranges(FILE)
+    return [start for start, stop in ranges if stop is not None and stop - start > 100_000]
