@@ -33,13 +33,28 @@ def launch(plan: Plan, say: Say) -> None:
     with only_one(plan.data_dir):
         check_port(plan.host, plan.port)
         with Supervisor(say) as supervisor:
-            _start_server(plan, supervisor)
-            plan.prepare()
-            if _start_python(plan, supervisor):
-                say(plan.greeting())
+            _bring_up(plan, supervisor, say)
             supervisor.watch()
             say("Stopping.")
     say("Stopped.")
+
+
+def _bring_up(plan: Plan, supervisor: Supervisor, say: Say) -> None:
+    """Ends early where the user stops it meanwhile."""
+    _start_server(plan, supervisor)
+    plan.prepare()
+    if not _server_answers(plan, supervisor):
+        return
+    env = environment(plan)
+    supervisor.start(Child("web", web_command(plan), env))
+    greeting = plan.greeting()  # half a second, while the web process loads
+    if not _await(supervisor, lambda: web_answers(plan.host, plan.port), "The web process"):
+        return
+    # The workers come last: their own start would slow the first page down.
+    for number in range(1, plan.workers + 1):
+        argv = [sys.executable, str(ROOT / "manage.py"), "sae_worker"]
+        supervisor.start(Child(f"worker-{number}", argv, env, WORKER))
+    say(greeting)
 
 
 def _start_server(plan: Plan, supervisor: Supervisor) -> None:
@@ -72,19 +87,11 @@ def _check_external(url: str) -> None:
         raise CannotStart("MISTUDIO_REDIS_URL: no Redis-protocol server answers there.") from error
 
 
-def _start_python(plan: Plan, supervisor: Supervisor) -> bool:
-    """The web process and the workers. False where the user stops it before pages are served."""
+def _server_answers(plan: Plan, supervisor: Supervisor) -> bool:
+    if plan.external_redis:
+        return True
     door = redis_socket(plan.data_dir)
-    if not plan.external_redis and not _await(
-        supervisor, lambda: embedded_redis.answers(door), "The embedded Redis-protocol server"
-    ):
-        return False
-    env = environment(plan)
-    supervisor.start(Child("web", web_command(plan), env))
-    for number in range(1, plan.workers + 1):
-        argv = [sys.executable, str(ROOT / "manage.py"), "sae_worker"]
-        supervisor.start(Child(f"worker-{number}", argv, env, WORKER))
-    return _await(supervisor, lambda: web_answers(plan.host, plan.port), "The web process")
+    return _await(supervisor, lambda: embedded_redis.answers(door), "The queue's server")
 
 
 def _await(supervisor: Supervisor, ready: Callable[[], bool], what: str) -> bool:

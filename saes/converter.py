@@ -9,7 +9,7 @@ from saes.certificate import Certificate, compare
 from saes.errors import CannotRepresent, CertificateFailed, SaeError, SeveralSaes, UnknownFormat
 from saes.formats import FORMATS, FolderSource, by_slug, find_saes, identify
 from saes.formats.base import ROOT, Given, Sae, SaeInfo, Source, Tree, WritableFormat
-from saes.formats.given import cleaned, dtype_code
+from saes.formats.given import cleaned, dtype_code, refuse_missing
 from saes.known_models import check_dimensions, infer_model_from_dimensions
 from saes.progress import Reporter, Silent, Stage, Stopped
 from saes.tensors import BITS
@@ -90,6 +90,8 @@ def certify(
     progress = progress or Silent()
     info = inspect(source, where, repo_id, facts)
     written = inspect(target)
+    refuse_missing(info)
+    refuse_missing(written)
     original = by_slug(info.format).reference(source, info.where, facts or {})
     copy = by_slug(written.format).reference(target, written.where, {})
     progress.say(Stage.VERIFYING, "Comparing the conversion with its source")

@@ -43,7 +43,9 @@ def start_conversion(user: User | None, sae: Sae) -> Job:
 
 
 def retry(user: User | None, sae: Sae) -> Job:
-    """Go on where the last job failed. Raises Conflict during another job."""
+    """Go on where the last job failed. Raises Conflict during another job, and if it is ready."""
+    if sae.status == Sae.Status.READY:
+        raise Conflict("This SAE is ready: there is nothing to retry.")
     last = sae.last_job
     kind = last.kind if last else Job.Kind.DOWNLOAD
     token = vault.of(user) if user else None

@@ -94,6 +94,15 @@ class Sae(models.Model):
             models.Index(fields=["-created_at", "-id"], name="sae_newest"),  # the list as opened
             models.Index(fields=["status", "-created_at"], name="sae_by_status"),
             models.Index(fields=["hf_repo_id", "hf_filepath"], name="sae_by_repo"),
+            # The list's other orders; without these every page of it sorts every row.
+            models.Index(fields=["name", "id"], name="sae_by_name"),
+            models.Index(fields=["layer", "d_sae", "id"], name="sae_by_layer"),
+            models.Index(fields=["d_sae", "layer", "id"], name="sae_by_width"),
+            models.Index(fields=["-file_size_bytes", "id"], name="sae_by_size"),
+            # Values to filter by.
+            models.Index(fields=["model_name"], name="sae_by_model"),
+            models.Index(fields=["architecture"], name="sae_by_architecture"),
+            models.Index(fields=["format"], name="sae_by_format"),
         ]
 
     def __str__(self) -> str:

@@ -281,6 +281,11 @@ class Plain:
         return out
 
 
+def inverse(norms: "Tensor") -> "Tensor":
+    """1 / norms. A decoder row of zeros adds nothing, whatever it is divided by."""
+    return 1 / norms.where(norms != 0, norms.new_ones(()))
+
+
 def _mean_and_spread(x: "Tensor") -> "tuple[Tensor, Tensor]":
     """Of each vector; the spread is the unbiased standard deviation."""
     return x.mean(dim=-1, keepdim=True), x.std(dim=-1, keepdim=True)
@@ -288,5 +293,5 @@ def _mean_and_spread(x: "Tensor") -> "tuple[Tensor, Tensor]":
 
 def _to_constant_norm(x: "Tensor") -> "Tensor":
     """What brings each vector to the length sqrt(d_in)."""
-    length: Tensor = x.norm(dim=-1, keepdim=True)
-    return x.shape[-1] ** 0.5 / length
+    factor: Tensor = x.shape[-1] ** 0.5 / x.norm(dim=-1, keepdim=True)
+    return factor

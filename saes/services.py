@@ -9,8 +9,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from saes import converter, vault
-from saes.errors import Conflict
+from saes.errors import Conflict, DataMissing
 from saes.formats.base import Fact, Origin, SaeInfo
+from saes.formats.given import cleaned
 from saes.formats.mistudio import rewrite_metadata
 from saes.hub import Hub, RepoRef
 from saes.models import HubToken, Sae, SaeFile
@@ -110,20 +111,21 @@ def edit(sae: Sae, *, name: str, description: str, notes: str, tags: list[str]) 
 def give_facts(sae: Sae, given: Mapping[str, Any]) -> bool:
     """Store what the user states. True where the SAE must be converted anew for it.
 
-    Raises DimensionMismatch for a model name that the width contradicts, Conflict during a job.
+    Nothing is stored of what is refused. Raises BadFact, DimensionMismatch for a model name that
+    the width contradicts, Conflict during a job, DataMissing.
     """
     if sae.active_job:
         raise Conflict("This SAE is being worked on; its facts can be edited when that has ended.")
-    changed = {name: value for name, value in given.items() if sae.given_facts.get(name) != value}
+    told = cleaned(given)
+    changed = {name: value for name, value in told.items() if sae.given_facts.get(name) != value}
     if "model_name" in changed:
         converter.check_dimensions(changed["model_name"], stored_info(sae))
+    anew = sae.status != Sae.Status.READY or bool(changed.keys() - DESCRIPTIVE)
+    if changed and not anew:
+        _state(sae, changed)
     sae.given_facts = {**sae.given_facts, **changed}
     sae.save(update_fields=["given_facts", "updated_at"])
-    if sae.status != Sae.Status.READY or changed.keys() - DESCRIPTIVE:
-        return bool(changed) or sae.status != Sae.Status.READY
-    if changed:
-        _state(sae, changed)
-    return False
+    return anew
 
 
 def stored_info(sae: Sae) -> SaeInfo:
@@ -135,6 +137,8 @@ def stored_info(sae: Sae) -> SaeInfo:
 def _state(sae: Sae, changed: Mapping[str, Any]) -> None:
     """Descriptive facts change the row and metadata.json; the weights stay as certified."""
     native = library().native(sae.id)
+    if not (native / "metadata.json").is_file():
+        raise DataMissing(f"The files of {sae.name} are not there.")
     rewrite_metadata(native, changed)
     for name, value in changed.items():
         sae.facts[name] = {"value": value, "origin": str(Origin.USER)}
@@ -156,6 +160,7 @@ def delete(sae: Sae, *, keep_files: bool) -> Path | None:
     The caller has stopped the SAE's job: a worker that is still at it finds its lease gone.
     """
     shelf = library()
+    shelf.refuse_link(sae.id)
     kept = shelf.keep(sae.id) if keep_files else None
     sae_id = sae.id
     sae.delete()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Self
 
-from saes.errors import DataMissing, DiskFull, HashMismatch, UnsafeName
+from saes.errors import Conflict, DataMissing, DiskFull, HashMismatch, UnsafeName
 
 CHUNK = 4 * 2**20
 MARGIN = 64 * 2**20  # left free on the disk beside what a job needs
@@ -207,11 +207,14 @@ class Library:
 
     def remove(self, sae_id: str) -> None:
         """Remove the SAE's own folder and nothing else. One that is gone already is no error."""
-        home = self.home(sae_id)
-        if home.is_symlink():
+        self.refuse_link(sae_id)
+        if self.home(sae_id).exists():
+            shutil.rmtree(self.home(sae_id))
+
+    def refuse_link(self, sae_id: str) -> None:
+        """Raises UnsafeName where the SAE's folder is a link to somewhere else."""
+        if self.home(sae_id).is_symlink():
             raise UnsafeName(f"The folder of {sae_id} is a link; it is left alone.")
-        if home.exists():
-            shutil.rmtree(home)
 
     def keep(self, sae_id: str) -> Path | None:
         """Move the SAE's files out of the library, to `kept/`."""
@@ -233,7 +236,10 @@ class Library:
     def remove_kept(self, name: str) -> None:
         if not _ID.fullmatch(name):
             raise UnsafeName(f"{name!r} is not a folder of this server.")
-        shutil.rmtree(self.root / "kept" / name, ignore_errors=True)
+        folder = self.root / "kept" / name
+        if not folder.is_dir():
+            raise Conflict(f"There are no kept files of {name}.")
+        shutil.rmtree(folder, ignore_errors=True)
 
     def relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

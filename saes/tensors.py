@@ -40,14 +40,14 @@ CACHE_LINE = 64
 
 
 def to_floats(bits: Bits, dtype: str) -> Floats:
-    if dtype == "BF16":
-        return (bits.astype("<u4") << 16).view("<f4").astype(np.float64)
-    return bits.view(FLOATS[dtype]).astype(np.float64)
+    narrow = (bits.astype("<u4") << 16).view("<f4") if dtype == "BF16" else bits.view(FLOATS[dtype])
+    with np.errstate(invalid="ignore"):  # signalling NaN, in thresholds nobody trained
+        return narrow.astype(np.float64)
 
 
 def to_bits(values: Floats, dtype: str) -> Bits:
     """Rounded once, to the nearest even; too large becomes infinity, as in torch."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         if dtype == "BF16":
             return _bf16(values)
         return values.astype(FLOATS[dtype]).view(BITS[dtype])
@@ -66,7 +66,7 @@ def _bf16(values: Floats) -> Bits:
 
 def contiguous(bits: Bits) -> Bits:
     """A dense copy. A transposed block goes by one cache line of the result: 3 x faster."""
-    if bits.ndim != 2 or bits.flags.c_contiguous:
+    if bits.ndim != 2 or bits.strides[1] == bits.itemsize:
         return np.ascontiguousarray(bits)
     dense = np.empty(bits.shape, bits.dtype)
     step = CACHE_LINE // bits.itemsize

@@ -7,6 +7,7 @@ from typing import Any
 
 import django_rq
 from django.db import DatabaseError, connections
+from redis import Redis
 from redis.exceptions import RedisError
 from rq import Worker
 from rq.job import Job
@@ -37,6 +38,10 @@ class SaeWorker(Worker):
     """Forks a horse for each job. Neither outlives its parent."""
 
     log_result_lifespan = False
+
+    def _set_ip_address(self, connection: Redis) -> None:
+        # RQ would ask CLIENT INFO, which redis-py cannot read if the socket's path has a space.
+        self.ip_address = "unknown"
 
     def run_maintenance_tasks(self) -> None:
         """At the start, and every ten seconds while it waits."""

@@ -14,6 +14,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
+from redis import Redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from mistudio.places import redis_socket
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = {"daphne": "web", "sae_worker": "worker"}
@@ -144,6 +149,11 @@ class App:
         code = self.process.wait(timeout=seconds)
         self._reader.join(timeout=5)
         return code
+
+
+def queue_of(app: App) -> Queue:
+    connection = Redis(unix_socket_path=str(redis_socket(app.data_dir)))
+    return Queue("sae", connection=connection, serializer=JSONSerializer)
 
 
 def _kind(process: psutil.Process) -> str:

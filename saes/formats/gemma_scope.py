@@ -93,6 +93,8 @@ class GemmaScope:
             decoder=arrays.matrix("W_dec"),
             b_dec=arrays.vector("b_dec"),
             activation=plain.jumprelu(arrays.vector("b_enc"), arrays.vector("threshold")),
+            centre=cleaned(given).get("apply_b_dec_to_input", False),
+            normalisation=cleaned(given).get("normalize_activations", "none"),
             input_factor=1 / scale,
             weights=scale,
         )

@@ -54,7 +54,7 @@ def _described(cfg: Config, site: str | None) -> dict[str, Fact]:
     told: dict[str, Any] = {"model_name": cfg.text("model_name")}
     if hook and site in (None, site_of(hook)):
         told |= {"hook_name": hook, "hook_type": site_of(hook)}
-    told |= {name: cfg.values.get(name) for name in ("context_size", "prepend_bos")}
+    told |= {"context_size": cfg.whole("context_size", 0), "prepend_bos": cfg.flag("prepend_bos")}
     told["layer"] = hook_layer(hook)
     return {name: Fact(value, Origin.FILE) for name, value in told.items() if value is not None}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from saes.errors import BadFact, NotThisFormat, UnsupportedArchitecture
+from saes.errors import BadFact, ConfigNotFound, NotThisFormat, UnsupportedArchitecture
 from saes.formats.architectures import Shape, check_tensors
 from saes.formats.base import Fact, Folder, Given, Origin, Sae, SaeInfo, Source
 from saes.formats.containers import Container, read_safetensors
@@ -61,6 +61,8 @@ class Checkpoint:
 
     def __init__(self, source: Source, file: str) -> None:
         self.container: Container = read_safetensors(source, file)
+        if self.container.metadata.get("format") == "mistudio":
+            raise ConfigNotFound(f"`{file}` was written with a metadata.json, which is not there.")
         prefixed = any(name.startswith(PREFIX) for name in self.container.members)
         self.prefix = PREFIX if prefixed else ""
         self.shapes = {

@@ -22,9 +22,8 @@ def forward(folder: Path, given: Given) -> plain.Plain:
 def _native(file: plain.SafetensorsFile, told: dict[str, Any], given: Given) -> plain.Plain:
     facts = {**{name: fact["value"] for name, fact in told["facts"].items()}, **given}
     decoder = file.matrix("model.decoder.weight").transposed
-    norms: Any = (
-        decoder.transposed.column_norms() if facts.get("rescale_acts_by_decoder_norm") else 1.0
-    )
+    rescaled = facts.get("rescale_acts_by_decoder_norm")
+    norms: Any = decoder.transposed.column_norms() if rescaled else 1.0
     skip = (
         file.matrix("model.skip.weight").transposed if "model.skip.weight" in file.names else None
     )
@@ -35,7 +34,7 @@ def _native(file: plain.SafetensorsFile, told: dict[str, Any], given: Given) -> 
         activation=_native_activation(file, told, facts, norms),
         centre=facts["apply_b_dec_to_input"],
         normalisation=facts["normalize_activations"],
-        weights=1 / norms,
+        weights=plain.inverse(norms) if rescaled else None,
         skip=skip,
         transcodes="transcoder" in facts["architecture"],
     )

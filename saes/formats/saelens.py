@@ -25,7 +25,7 @@ from saes.formats.configs import Config, read_config
 from saes.formats.containers import Container, read_safetensors
 from saes.formats.given import K, cleaned, dtype_words, refuse_missing, with_given
 from saes.formats.names import hints_from, hook_layer, site_of
-from saes.formats.saelens_legacy import METADATA, migrated
+from saes.formats.saelens_legacy import described, migrated
 
 if TYPE_CHECKING:
     from saes.reference import Reference
@@ -131,16 +131,7 @@ def _facts(cfg: Config, container: Container, given: Given) -> dict[str, Fact]:
     told: dict[str, Any] = {"architecture": released, **_semantics(cfg, architecture or "")}
     told |= _dimensions(cfg, container, architecture or "")
     metadata = cfg.section("metadata")
-    told |= {
-        name: metadata.values[name]
-        for name in ("context_size", "prepend_bos", "l0")
-        if name in metadata
-    }
-    told |= {
-        name: metadata.text(name)
-        for name in METADATA
-        if name not in ("context_size", "prepend_bos")
-    }
+    told |= described(metadata)
     told["training_architecture"] = metadata.text("training_architecture") or (
         architecture if architecture in BATCH_TOPK else None
     )

@@ -10,14 +10,8 @@ from saes.errors import UnsupportedArchitecture
 from saes.formats.configs import Config
 
 RELU_WORDS = ("relu", "ReLU", "ReLU()")
-METADATA = (
-    "model_name",
-    "hook_name",
-    "hook_name_out",
-    "context_size",
-    "prepend_bos",
-    "dataset_path",
-)
+TEXTS = ("model_name", "hook_name", "hook_name_out", "dataset_path")
+METADATA = (*TEXTS, "context_size", "prepend_bos")
 
 
 def migrated(cfg: Config) -> Config:
@@ -75,3 +69,10 @@ def _metadata(cfg: Config) -> dict[str, Any]:
     if cfg.values.get("hook_point") is not None and not told.get("hook_name"):
         told["hook_name"] = cfg.values["hook_point"]
     return told
+
+
+def described(metadata: Config) -> dict[str, Any]:
+    """What names the place and the data of an SAE, typed; it changes no number."""
+    told: dict[str, Any] = {name: metadata.text(name) for name in TEXTS}
+    told |= {"context_size": metadata.whole("context_size", least=0), "l0": metadata.number("l0")}
+    return {**told, "prepend_bos": metadata.flag("prepend_bos")}

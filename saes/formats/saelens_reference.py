@@ -16,9 +16,12 @@ def forward(folder: Path, given: Given) -> plain.Plain:
     if cfg["architecture"].endswith("batchtopk"):
         return _batch_topk(file, cfg, factor)
     norms: Any = 1.0
+    weights: Any = None
     if cfg.get("rescale_acts_by_decoder_norm"):
         norms = decoder.row_norms() / factor
-    finetuning = file.vector("scaling_factor") if "scaling_factor" in file.names else 1.0
+        weights = plain.inverse(norms)
+    if "scaling_factor" in file.names:
+        weights = file.vector("scaling_factor")
     return plain.Plain(
         encoder=encoder,
         decoder=decoder,
@@ -26,7 +29,7 @@ def forward(folder: Path, given: Given) -> plain.Plain:
         activation=_activation(file, cfg, norms),
         centre=cfg.get("apply_b_dec_to_input", "transcoder" not in cfg["architecture"]),
         normalisation=cfg.get("normalize_activations") or "none",
-        weights=finetuning / norms,
+        weights=weights,
         skip=file.matrix("W_skip").transposed if "W_skip" in file.names else None,
         input_factor=factor,
         output_factor=1 / factor,
@@ -86,8 +89,11 @@ def _threshold(file: plain.SafetensorsFile) -> Any:
 
 def _batch_topk(file: plain.SafetensorsFile, cfg: dict[str, Any], factor: float) -> plain.Plain:
     """At inference one threshold for all, over activations weighed by their decoder norms."""
-    rescaled = cfg.get("rescale_acts_by_decoder_norm", True)
-    norms = file.matrix("W_dec").row_norms() if rescaled else 1.0
+    norms: Any = 1.0
+    weights: Any = None
+    if cfg.get("rescale_acts_by_decoder_norm", True):
+        norms = file.matrix("W_dec").row_norms()
+        weights = plain.inverse(norms)
     threshold, b_enc = file.vector("topk_threshold"), file.vector("b_enc")
 
     def activate(product: Any) -> Any:
@@ -100,7 +106,7 @@ def _batch_topk(file: plain.SafetensorsFile, cfg: dict[str, Any], factor: float)
         b_dec=file.vector("b_dec"),
         activation=activate,
         centre=cfg.get("apply_b_dec_to_input", True),
-        weights=1 / norms,
+        weights=weights,
         input_factor=factor,
         output_factor=1 / factor,
     )

@@ -13,6 +13,7 @@ from saes.tensors import Held, LazyTensor, row_norms
 
 SCALER = "activation_scaler.json"
 FINETUNING = "scaling_factor"
+TRAINED_ON_SCALED = ("expected_average_only_in", "covariance_whitening")
 UNKNOWN_FACTOR = (
     "activations were scaled in training by a factor that no file tells; "
     "if it is not folded in already, features fire wrongly: give norm_scaling_factor"
@@ -29,7 +30,7 @@ def unfolded(cfg: Config, scaler: Config | None, given: Given) -> dict[str, Fact
 
     SAELens itself does nothing about expected_average_only_in at run time.
     """
-    if cfg.values.get("normalize_activations") != "expected_average_only_in":
+    if cfg.values.get("normalize_activations") not in TRAINED_ON_SCALED:
         return {}
     if scaler is not None and scaler.flag("has_whitening"):
         raise UnsupportedArchitecture(f"`{scaler.name}`: whitened activations cannot be converted.")

@@ -1,7 +1,8 @@
 """Writing safetensors block by block: the header first, then each block to its place in the file.
 
-Blocks are 1024 rows high, so that a transposed source is read in runs of whole pages. Two threads:
-copying releases the interpreter's lock. No fsync here: whoever publishes the file does that.
+Blocks are whole rows, or 1024 parts of rows where rows are long: a transposed source is then read
+in runs of pages, and written in runs of pages too. Two threads: copying releases the interpreter's
+lock. No fsync here: whoever publishes the file does that.
 """
 
 import json
@@ -15,6 +16,7 @@ from saes.progress import Reporter
 from saes.tensors import PANEL, LazyTensor, contiguous, steps
 
 ROWS = 1024
+FEWEST_ROWS = 256
 THREADS = 2
 
 
@@ -87,10 +89,12 @@ def _blocks(tensor: LazyTensor, offset: int) -> Iterator[_Block]:
         yield from (_Block(tensor, (cut,), offset) for cut in tensor.panels())
         return
     rows, columns = tensor.shape
-    height = min(rows, ROWS)
-    width = max(1, PANEL // (height * tensor.itemsize))
+    height, width = max(1, PANEL // (columns * tensor.itemsize)), columns
+    if height < min(rows, FEWEST_ROWS):
+        height = min(rows, ROWS)
+        width = max(1, PANEL // (height * tensor.itemsize))
     for cut in steps(rows, height):
-        for across in steps(columns, width if width < columns else columns):
+        for across in steps(columns, width):
             yield _Block(tensor, (cut, across), offset)
 
 

@@ -21,7 +21,7 @@ PAGE_SIZE = 50
 @require_http_methods(["GET", "POST"])
 def search(request: Request) -> HttpResponse:
     """The form that names a repository. A token that comes with it is kept in the vault."""
-    form = RepoForm(request.POST or None)
+    form = RepoForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         if token := form.cleaned_data["token"]:
             vault.keep(request.user, token)

@@ -184,7 +184,7 @@ def _as_it_is_now(request: Request, sae: Sae) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @with_sae
 def delete(request: Request, sae: Sae) -> HttpResponse:
-    form = DeleteForm(request.POST or None)
+    form = DeleteForm(request.POST if request.method == "POST" else None)
     if request.method == "GET" or not form.is_valid():
         part = "saes/delete.html#dialog" if request.htmx else "saes/delete.html"
         return show(request, part, sae=sae, form=form, size=services.bytes_on_disk(sae))

@@ -3,9 +3,11 @@
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from mistudio import embedded_redis
 from mistudio.places import LONGEST_SOCKET_PATH, redis_socket
@@ -14,10 +16,9 @@ from tests.apps import wait_for
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    with only_one(tmp_path):
-        with pytest.raises(CannotStart, match=f"process {os.getpid()}"):
-            with only_one(tmp_path):
-                pass
+    refused = pytest.raises(CannotStart, match=f"process {os.getpid()}")
+    with only_one(tmp_path), refused, only_one(tmp_path):
+        pass
     with only_one(tmp_path):
         pass
 
@@ -64,7 +65,7 @@ def test_a_folder_of_someone_else_is_not_used(
     door = tmp_path / "run" / "redis.sock"
     embedded_redis.prepare(door, tmp_path / "redis")
     assert door.parent.stat().st_mode & 0o777 == 0o700
-    monkeypatch.setattr(embedded_redis.os, "getuid", lambda: 12345)
+    monkeypatch.setattr("os.getuid", lambda: 12345)
     with pytest.raises(CannotStart, match="belongs to someone else"):
         embedded_redis.prepare(door, tmp_path / "redis")
 
@@ -81,6 +82,20 @@ def test_a_long_data_directory_has_a_short_door(tmp_path: Path) -> None:
     assert len(os.fsencode(redis_socket(deep))) <= LONGEST_SOCKET_PATH
     assert redis_socket(deep) == redis_socket(deep)
     assert redis_socket(deep) != redis_socket(tmp_path / ("y" * 120))
+
+
+def test_what_is_queued_survives_a_kill_of_the_server(tmp_path: Path) -> None:
+    door, folder = tmp_path / "run" / "redis.sock", tmp_path / "redis"
+    embedded_redis.prepare(door, folder)
+    argv = embedded_redis.command(embedded_redis.find_server(), door, folder)
+    for expected in (0, 1):
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as server:
+            wait_for(lambda: embedded_redis.answers(door))
+            with Redis(unix_socket_path=str(door)) as client:
+                assert client.llen("rq:queue:sae") == expected
+                client.rpush("rq:queue:sae", "job")
+            time.sleep(1.5)  # what was written is safe after a second
+            server.kill()
 
 
 def test_a_server_left_behind_is_dismissed(tmp_path: Path) -> None:

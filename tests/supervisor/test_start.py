@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+from rq import Worker
 
-from tests.apps import App, clean_environment, free_port, make_app, manage
+from tests.apps import App, clean_environment, free_port, make_app, manage, queue_of, wait_for
 from tests.conftest import StartApp
 
 pytestmark = pytest.mark.processes
@@ -105,7 +106,9 @@ def test_any_name_of_the_data_directory(tmp_path: Path, start_app: StartApp, nam
     app = start_app(data_dir=tmp_path / name)
     assert app.is_healthy()
     assert (tmp_path / name / "redis" / "appendonlydir").is_dir()
+    wait_for(lambda: len(Worker.all(queue_of(app).connection)) == 2)
     assert app.stop() == 0
+    assert "starting it again" not in app.output
 
 
 def test_a_second_start_on_the_same_data_is_refused(running_app: App) -> None:

@@ -55,12 +55,12 @@ def test_a_child_that_keeps_dying_ends_everything(tmp_path: Path) -> None:
     said: list[str] = []
     other = python("other", "import time; time.sleep(60)")
     dying = python("dying", "raise SystemExit(1)")
-    with pytest.raises(CannotStart, match="dying ended with code 1, too often"):
-        with Supervisor(said.append) as supervisor:
-            supervisor.start(other)
-            supervisor.start(dying)
-            dying._starts.extend([dying._starts[0]] * (MOST_STARTS - 1))
-            supervisor.watch()
+    too_often = pytest.raises(CannotStart, match="dying ended with code 1, too often")
+    with too_often, Supervisor(said.append) as supervisor:
+        supervisor.start(other)
+        supervisor.start(dying)
+        dying._starts.extend([dying._starts[0]] * (MOST_STARTS - 1))
+        supervisor.watch()
     assert other.process is None
 
 
