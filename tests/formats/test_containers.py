@@ -1,0 +1,219 @@
+"""Headers are read by ranges, without a weight; files are written block by block."""
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from saes.errors import BrokenFile, PathNotFound, UnsafeName
+from saes.formats import FolderSource, identify
+from saes.formats.containers import read_safetensors
+from saes.formats.npz import read_npz
+from saes.formats.writing import write_safetensors
+from saes.progress import Silent, Stopped
+from saes.tensors import Held, LazyTensor, Stored
+from tests.fixtures import SAMPLES, Array, Sample, tensors
+
+
+class Watched(FolderSource):
+    """Remembers which bytes were read."""
+
+    def __init__(self, root: Path, repo_id: str | None = None) -> None:
+        super().__init__(root, repo_id)
+        self.ranges: list[tuple[str, int, int]] = []
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        self.ranges.append((name, start, stop))
+        return super().read(name, start, stop)
+
+
+def weight_bytes(path: Path) -> list[range]:
+    """Where the numbers lie, found without the project's own readers."""
+    if path.suffix == ".safetensors":
+        return [range(8 + int.from_bytes(path.read_bytes()[:8], "little"), path.stat().st_size)]
+    whole, places = path.read_bytes(), []
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            start = whole.index(b"\x93NUMPY", info.header_offset)
+            places.append(
+                range(
+                    start + 10 + int.from_bytes(whole[start + 8 : start + 10], "little"),
+                    start + info.file_size,
+                )
+            )
+    return places
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_no_weight_is_read_to_identify_an_sae(sample: Sample) -> None:
+    source = Watched(sample.repo, sample.repo_id)
+    identify(source, sample.where)
+    assert source.ranges
+    for name, start, stop in source.ranges:
+        if not name.endswith(".json"):
+            for weights in weight_bytes(sample.repo / name):
+                assert stop <= weights.start or start >= weights.stop, (name, start, stop)
+
+
+def test_a_safetensors_header_takes_two_reads(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3, 5)}, tmp_path / "a.safetensors")
+    source = Watched(tmp_path)
+    assert read_safetensors(source, "a.safetensors").shapes == {"a": (3, 5)}
+    assert [stop for _, _, stop in source.ranges] == [
+        8,
+        weight_bytes(tmp_path / "a.safetensors")[0].start,
+    ]
+
+
+def test_an_npz_takes_two_reads_and_one_for_each_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **tensors("jumprelu"))
+    source = Watched(tmp_path)
+    assert len(read_npz(source, "a.npz").members) == 5
+    assert len(source.ranges) == 2 + 5
+
+
+def old_npy(array: Array) -> bytes:
+    """As numpy before 1.14 wrote it: a header padded to 16 bytes."""
+    text = repr({"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}).encode()
+    text += b" " * (-(len(text) + 11) % 16) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + array.tobytes()
+
+
+@pytest.mark.parametrize("comment", [b"", b"made long ago"])
+@pytest.mark.parametrize("length", [4, 5, 16, 33])
+def test_old_headers_odd_sizes_and_comments_are_read_without_a_weight(
+    length: int, comment: bytes, tmp_path: Path
+) -> None:
+    array = np.arange(length, dtype=np.float32)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", old_npy(array))
+        archive.comment = comment
+    source = Watched(tmp_path)
+    container = read_npz(source, "a.npz")
+    assert np.array_equal(container.tensor(source, "a").all(), array)
+    if not comment:
+        for weights in weight_bytes(tmp_path / "a.npz"):
+            assert all(
+                stop <= weights.start or start >= weights.stop for _, start, stop in source.ranges
+            )
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_the_array_header_is_read(
+    version: tuple[int, int], tmp_path: Path
+) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asfortranarray(np.arange(6.0).reshape(2, 3)), version)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", file.getvalue())
+    source = FolderSource(tmp_path)
+    assert read_npz(source, "a.npz").tensor(source, "a").all().tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_a_zip64_directory_is_read(tmp_path: Path) -> None:
+    """As an npz of more than 4 GiB has one: the same place, in the extra field."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", old_npy(np.ones(16, np.float32)))
+    whole = bytearray((tmp_path / "a.npz").read_bytes())
+    at = whole.index(b"PK\x01\x02")
+    size = int.from_bytes(whole[at + 20 : at + 24], "little")
+    extra = b"\x01\x00\x18\x00" + size.to_bytes(8, "little") * 2 + bytes(8)
+    whole[at + 20 : at + 28] = b"\xff" * 8
+    whole[at + 30 : at + 32] = len(extra).to_bytes(2, "little")
+    whole[at + 42 : at + 46] = b"\xff" * 4
+    name_end = at + 46 + 5
+    whole[name_end:name_end] = extra
+    end = whole.index(b"PK\x05\x06")
+    whole[end + 12 : end + 16] = (end - at).to_bytes(4, "little")
+    (tmp_path / "a.npz").write_bytes(whole)
+    source = FolderSource(tmp_path)
+    assert read_npz(source, "a.npz").tensor(source, "a").all().sum() == 16
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_what_the_safetensors_library_reads(tmp_path: Path) -> None:
+    made: dict[str, LazyTensor] = {
+        "b": Held(np.arange(3.0), "F64"),
+        "a": Held(np.arange(6.0).reshape(2, 3), "BF16").transposed(),
+        "c": Held(np.arange(5.0), "F32"),
+    }
+    write_safetensors(tmp_path / "x", made, {"format": "mistudio"}, Silent())
+    with safe_open(tmp_path / "x", "pt") as file:
+        assert file.metadata() == {"format": "mistudio"}
+        assert file.get_tensor("a").tolist() == [[0, 3], [1, 4], [2, 5]]
+        assert file.get_tensor("a").dtype == torch.bfloat16
+        assert file.get_tensor("b").tolist() == [0, 1, 2]
+    assert read_safetensors(FolderSource(tmp_path), "x").shapes == {
+        "a": (3, 2),
+        "b": (3,),
+        "c": (5,),
+    }
+
+
+@pytest.mark.parametrize("shape", [(5000, 1100), (1100, 5000), (1, 3_000_000), (3_000_000, 1)])
+def test_blocks_of_every_form_land_in_their_place(shape: tuple[int, int], tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 2**32, shape, np.uint32)
+    array.tofile(tmp_path / "raw")
+    stored = Stored(tmp_path / "raw", 0, "F32", shape)
+    write_safetensors(tmp_path / "x", {"same": stored, "turned": stored.transposed()}, {}, Silent())
+    with safe_open(tmp_path / "x", "np") as file:
+        assert np.array_equal(file.get_tensor("same").view(np.uint32), array)
+        assert np.array_equal(file.get_tensor("turned").view(np.uint32), array.T)
+
+
+def test_writing_tells_how_far_it_is_and_stops_when_told(tmp_path: Path) -> None:
+    class Impatient(Silent):
+        told: list[tuple[int, int]] = []
+
+        def advance(self, done: int, total: int) -> None:
+            self.told.append((done, total))
+            if len(self.told) == 3:
+                raise Stopped
+
+    (tmp_path / "raw").write_bytes(bytes(64 << 20))
+    stored = Stored(tmp_path / "raw", 0, "F32", (4096, 4096))
+    with pytest.raises(Stopped):
+        write_safetensors(tmp_path / "x", {"a": stored.transposed()}, {}, Impatient())
+    assert [done for done, _ in Impatient.told] == sorted(done for done, _ in Impatient.told)
+    assert Impatient.told[-1][0] < (64 << 20)
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def test_a_folder_answers_as_a_repository_does(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.json").write_text("{}")
+    source = FolderSource(tmp_path, "x/y")
+    assert (source.tree.names, source.tree.repo_id) == (frozenset({"a/b.json"}), "x/y")
+    assert source.read("a/b.json", 0, 2) == b"{}"
+    with pytest.raises(BrokenFile):
+        source.read("a/b.json", 0, 3)
+    with pytest.raises(PathNotFound):
+        source.size("c")
+    with pytest.raises(UnsafeName):
+        source.read("../c", 0, 1)
+
+
+def test_links_inside_are_files_and_anything_else_is_not(tmp_path: Path) -> None:
+    (tmp_path / "hub" / "blobs").mkdir(parents=True)
+    (tmp_path / "hub" / "blobs" / "1234").write_text("{}")
+    snapshot = tmp_path / "hub" / "snapshots" / "main"
+    snapshot.mkdir(parents=True)
+    (snapshot / "cfg.json").symlink_to("../../blobs/1234")
+    (snapshot / "loop").symlink_to("loop")
+    (snapshot / "passwd").symlink_to("/etc/passwd")
+    os.mkfifo(snapshot / "fifo")
+    assert FolderSource(snapshot).tree.names == frozenset()
+    linked = FolderSource(snapshot, within=tmp_path / "hub")
+    assert linked.tree.names == {"cfg.json"}
+    assert json.loads(linked.text("cfg.json")) == {}

@@ -1,0 +1,106 @@
+"""Gemma Scope 1: what only names tell, and what they cannot."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from saes.converter import convert, inspect, load
+from saes.errors import BrokenFile, NeedsFacts
+from saes.formats.base import Origin
+from tests.fixtures import tensors
+
+LAYER = "layer_12/width_16k/average_l0_41"
+EMBEDDING = "embedding/width_4k/average_l0_6"
+
+
+def write_npz(root: Path, where: str = LAYER, **changes: Any) -> Path:
+    made: dict[str, Any] = {**tensors("jumprelu"), **changes}
+    (root / where).mkdir(parents=True)
+    np.savez(root / where / "params.npz", **made)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("site", "hook", "reshape", "kind"),
+    [
+        ("res", "blocks.12.hook_resid_post", "none", "residual"),
+        ("mlp", "blocks.12.hook_mlp_out", "none", "mlp"),
+        ("att", "blocks.12.attn.hook_z", "hook_z", "attention"),
+        ("transcoders", "blocks.12.ln2.hook_normalized", "none", "transcoder"),
+    ],
+)
+def test_the_repository_tells_the_site(
+    site: str, hook: str, reshape: str, kind: str, tmp_path: Path
+) -> None:
+    info = inspect(write_npz(tmp_path), repo_id=f"google/gemma-scope-9b-pt-{site}")
+    assert (info.get("hook_name"), info.get("reshape_activations")) == (hook, reshape)
+    assert (info.get("hook_type"), info.get("model_name")) == (kind, "gemma-2-9b")
+    assert info.facts["model_name"].origin == Origin.CATALOGUE
+    assert info.get("architecture") == (
+        "jumprelu_transcoder" if kind == "transcoder" else "jumprelu"
+    )
+
+
+def test_res_inside_another_word_is_not_the_site(tmp_path: Path) -> None:
+    info = inspect(write_npz(tmp_path), repo_id="research-group/gemma-scope-2b-pt-mlp")
+    assert info.get("hook_type") == "mlp"
+
+
+@pytest.mark.parametrize("repo", [None, "someone/my-mirror"])
+def test_without_the_repository_name_the_architecture_is_asked_for(
+    repo: str | None, tmp_path: Path
+) -> None:
+    write_npz(tmp_path / "in")
+    assert [fact.name for fact in inspect(tmp_path / "in", repo_id=repo).missing] == [
+        "architecture"
+    ]
+    with pytest.raises(NeedsFacts):
+        convert(tmp_path / "in", tmp_path / "out", repo_id=repo)
+    done = convert(tmp_path / "in", tmp_path / "out", facts={"architecture": "jumprelu_transcoder"})
+    assert done.info.get("hook_name") == "blocks.12.ln2.hook_normalized"
+
+
+def test_dimensions_come_from_the_headers_not_from_names(tmp_path: Path) -> None:
+    info = inspect(write_npz(tmp_path), repo_id="google/gemma-scope-2b-pt-res")
+    assert (info.get("d_in"), info.get("d_sae"), info.get("dtype")) == (16, 64, "float32")
+    assert info.get("width") == "16k"
+
+
+def test_embeddings_were_scaled_in_training(tmp_path: Path) -> None:
+    source = write_npz(tmp_path / "in", EMBEDDING)
+    done = convert(source, tmp_path / "out", repo_id="google/gemma-scope-2b-pt-res")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert (done.info.get("hook_name"), done.info.get("layer")) == ("hook_embed", 0)
+    folded = load(tmp_path / "out").tensors
+    assert np.array_equal(folded["W_enc"].all(), tensors("jumprelu")["W_enc"] / 4)
+    assert np.array_equal(folded["W_dec"].all(), tensors("jumprelu")["W_dec"] * 4)
+
+
+def test_lower_case_names_and_fortran_order_are_read(tmp_path: Path) -> None:
+    made = tensors("jumprelu")
+    folder = tmp_path / "in" / LAYER
+    folder.mkdir(parents=True)
+    encoder, decoder = made.pop("W_enc"), made.pop("W_dec")
+    np.savez(folder / "params.npz", w_enc=np.asfortranarray(encoder), w_dec=decoder, **made)
+    done = convert(tmp_path / "in", tmp_path / "out", repo_id="google/gemma-scope-2b-pt-res")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert np.array_equal(load(tmp_path / "out").tensors["W_enc"].all(), encoder)
+
+
+@pytest.mark.parametrize("name", ["b_enc", "threshold", "W_dec"])
+def test_a_missing_array_is_broken_not_unknown(name: str, tmp_path: Path) -> None:
+    made = tensors("jumprelu")
+    del made[name]
+    (tmp_path / LAYER).mkdir(parents=True)
+    np.savez(tmp_path / LAYER / "params.npz", **made)
+    with pytest.raises(BrokenFile, match=name):
+        inspect(tmp_path)
+
+
+def test_an_unknown_array_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(BrokenFile, match="surprise"):
+        inspect(write_npz(tmp_path, surprise=np.ones(3)))

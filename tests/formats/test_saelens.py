@@ -1,0 +1,294 @@
+"""SAELens: strict as it is, and never silently something else than the file says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from saes.converter import convert, inspect, load
+from saes.errors import (
+    BadFact,
+    BrokenFile,
+    NeedsFacts,
+    SaeError,
+    UnsupportedArchitecture,
+)
+from saes.formats.architectures import PLAIN
+from saes.formats.base import Origin
+from tests.fixtures import tensors, write_saelens
+
+V5: dict[str, Any] = {"metadata": None, "architecture": "standard"}
+ONES = np.ones(64, np.float32)
+
+
+def refused(folder: Path, error: type[SaeError], says: str, **facts: Any) -> None:
+    with pytest.raises(error, match=says):
+        load(folder, facts=facts)
+
+
+@pytest.mark.parametrize("architecture", PLAIN)
+def test_every_plain_architecture_converts_exactly(architecture: str, tmp_path: Path) -> None:
+    d_out = 12 if "transcoder" in architecture else 0
+    source = write_saelens(tmp_path / "in", architecture, d_out)
+    done = convert(source, tmp_path / "out")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    for name, array in tensors(architecture, d_out=d_out).items():
+        assert np.array_equal(load(tmp_path / "out").tensors[name].all(), array)
+
+
+@pytest.mark.parametrize("architecture", ["topk", "abstopk"])
+def test_rescaling_by_decoder_norm_survives(architecture: str, tmp_path: Path) -> None:
+    source = write_saelens(tmp_path / "in", architecture, rescale_acts_by_decoder_norm=True)
+    done = convert(source, tmp_path / "out")
+    assert done.info.get("rescale_acts_by_decoder_norm") is True
+
+
+@pytest.mark.parametrize("architecture", ["temporal", "matching_pursuit"])
+def test_what_is_no_plain_dictionary_is_recognised_and_refused(
+    architecture: str, tmp_path: Path
+) -> None:
+    source = write_saelens(tmp_path, architecture, normalize_activations="constant_scalar_rescale")
+    assert inspect(source).get("architecture") == architecture
+    refused(source, UnsupportedArchitecture, architecture)
+
+
+def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
+    refused(write_saelens(tmp_path, "quantum"), UnsupportedArchitecture, "quantum")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"extra": ONES}, "unknown tensor extra"),
+        ({"threshold": ONES}, "unknown tensor threshold"),
+        ({"b_enc": None}, "lacks the tensor b_enc"),
+        ({"d_sae": 65}, r"it should be \[65"),
+        ({"d_in": 17}, "should be"),
+        ({"normalize_activations": "sideways"}, "normalize_activations"),
+    ],
+)
+def test_tensors_and_config_must_agree(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    refused(write_saelens(tmp_path, **changes), BrokenFile, says)
+
+
+def test_a_transcoder_that_centres_is_broken(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path, "transcoder", apply_b_dec_to_input=True)
+    refused(source, BrokenFile, "apply_b_dec_to_input")
+
+
+def test_null_normalisation_is_broken_in_version_6(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path)
+    cfg = json.loads((source / "cfg.json").read_text()) | {"normalize_activations": None}
+    (source / "cfg.json").write_text(json.dumps(cfg))
+    refused(source, BrokenFile, "normalize_activations")
+
+
+def test_topk_without_k_asks_for_k_and_takes_it(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path / "in", "topk", k=None)
+    assert [fact.name for fact in inspect(source).missing] == ["k"]
+    with pytest.raises(NeedsFacts):
+        convert(source, tmp_path / "out")
+    done = convert(source, tmp_path / "out", facts={"k": "5"})
+    assert done.info.facts["k"].origin == Origin.USER
+    assert done.info.get("k") == 5
+
+
+def test_a_version_6_file_without_architecture_asks(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path, "gated")
+    cfg = json.loads((source / "cfg.json").read_text())
+    del cfg["architecture"]
+    (source / "cfg.json").write_text(json.dumps(cfg))
+    assert [fact.name for fact in inspect(source).missing] == ["architecture"]
+    assert load(source, facts={"architecture": "gated"}).info.get("architecture") == "gated"
+
+
+def test_facts_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path)
+    for facts in ({"k": "many"}, {"colour": "red"}, {"layer": -1}, {"norm_scaling_factor": 0}):
+        refused(source, BadFact, next(iter(facts)), **facts)
+
+
+# --- before version 6 ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation_fn_str": "tanh-relu"},
+        {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 5, "postact_fn": "Identity"}},
+        {"activation_fn": "gelu"},
+        {"architecture": "gated", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": 5}},
+    ],
+)
+def test_what_version_6_would_silently_read_as_relu_is_refused(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    source = write_saelens(tmp_path, **{**V5, **changes})
+    refused(source, UnsupportedArchitecture, "cannot be converted")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation_fn_str": "topk"},
+        {"activation_fn_str": "topk", "activation_fn_kwargs": {}},
+        {"architecture": "topk", "activation_fn_kwargs": {}, "k": None},
+        {"architecture": "topk", "k": None},
+    ],
+)
+def test_an_old_topk_without_k_asks_for_it(changes: dict[str, Any], tmp_path: Path) -> None:
+    source = write_saelens(tmp_path, **{**V5, **changes})
+    refused(source, NeedsFacts, "k")
+    assert load(source, facts={"k": 7}).info.get("architecture") == "topk"
+
+
+def test_old_normalisation_flags_are_words_now(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path / "true", **V5, normalize_activations=True)
+    assert inspect(source).get("normalize_activations") == "expected_average_only_in"
+    source = write_saelens(tmp_path / "false", **V5, normalize_activations=False)
+    assert inspect(source).get("normalize_activations") == "none"
+
+
+def test_an_old_hook_z_is_reshaped(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path, **V5, hook_name="blocks.5.attn.hook_z")
+    info = inspect(source)
+    assert (info.get("reshape_activations"), info.get("layer")) == ("hook_z", 5)
+    assert info.get("hook_type") == "attention"
+
+
+def test_null_arguments_are_no_arguments(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path, **V5, activation_fn_kwargs=None)
+    assert load(source).info.get("architecture") == "standard"
+
+
+def test_metadata_without_a_version_is_read_by_the_old_rules_but_still_names_the_hook(
+    tmp_path: Path,
+) -> None:
+    told = {"hook_name": "blocks.3.hook_resid_post", "model_name": "gpt2"}
+    info = inspect(write_saelens(tmp_path, metadata=told, normalize_activations=True))
+    assert info.get("model_name") == "gpt2"
+    assert info.get("normalize_activations") == "expected_average_only_in"
+
+
+def test_a_finetuning_factor_scales_the_rows_of_the_decoder(tmp_path: Path) -> None:
+    factor = np.linspace(0.5, 2, 64, dtype=np.float32)
+    source = write_saelens(
+        tmp_path / "in", **V5, scaling_factor=factor, finetuning_scaling_factor=True
+    )
+    done = convert(source, tmp_path / "out")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    expected = tensors()["W_dec"] * factor[:, None]
+    assert np.array_equal(load(tmp_path / "out").tensors["W_dec"].all(), expected)
+
+
+def test_a_finetuning_factor_of_ones_is_dropped_and_an_unannounced_one_refused(
+    tmp_path: Path,
+) -> None:
+    assert (
+        "scaling_factor"
+        not in load(write_saelens(tmp_path / "a", **V5, scaling_factor=ONES)).tensors
+    )
+    source = write_saelens(tmp_path / "b", **V5, scaling_factor=ONES * 2)
+    refused(source, BrokenFile, "finetuning_scaling_factor")
+
+
+# --- training checkpoints -----------------------------------------------------------------------
+
+
+def scaled(folder: Path, factor: float | None, **changes: Any) -> Path:
+    source = write_saelens(folder, normalize_activations="expected_average_only_in", **changes)
+    if factor is not None:
+        told = {"scaling_factor": factor, "has_whitening": False}
+        (source / "activation_scaler.json").write_text(json.dumps(told))
+    return source
+
+
+@pytest.mark.parametrize("by", ["file", "user"])
+def test_a_norm_factor_is_folded_into_the_weights(by: str, tmp_path: Path) -> None:
+    source = scaled(tmp_path / "in", 0.37 if by == "file" else None)
+    facts = {"norm_scaling_factor": 0.37} if by == "user" else {}
+    done = convert(source, tmp_path / "out", facts=facts)
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert done.info.facts["norm_scaling_factor"].origin == by
+    folded = load(tmp_path / "out")
+    assert folded.info.get("normalize_activations") == "none"
+    assert np.allclose(folded.tensors["W_enc"].all(), tensors()["W_enc"] * 0.37, rtol=1e-6)
+    assert np.allclose(folded.tensors["b_dec"].all(), tensors()["b_dec"] / 0.37, rtol=1e-6)
+
+
+def test_a_factor_that_nobody_tells_stays_a_fact_with_a_warning(tmp_path: Path) -> None:
+    done = convert(scaled(tmp_path / "in", None), tmp_path / "out")
+    assert done.info.get("normalize_activations") == "expected_average_only_in"
+    assert "factor" in done.info.get("warning")
+
+
+def test_whitened_activations_are_refused(tmp_path: Path) -> None:
+    source = scaled(tmp_path, 0.37)
+    (source / "activation_scaler.json").write_text('{"scaling_factor": 1.0, "has_whitening": true}')
+    refused(source, UnsupportedArchitecture, "whitened")
+
+
+def test_a_folded_bf16_sae_is_kept_in_float32(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    source = scaled(tmp_path / "in", 0.37)
+    narrow = {name: torch.from_numpy(it).bfloat16() for name, it in tensors().items()}
+    save_file(narrow, source / "sae_weights.safetensors")
+    done = convert(source, tmp_path / "out")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert load(tmp_path / "out").tensors["W_enc"].dtype == "F32"
+
+
+@pytest.mark.parametrize("rescaled", [True, False])
+@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka_batchtopk"])
+def test_batch_topk_becomes_the_jumprelu_that_saelens_releases(
+    architecture: str, rescaled: bool, tmp_path: Path
+) -> None:
+    threshold = np.array(1.25, np.float64)
+    source = write_saelens(
+        tmp_path / "in",
+        architecture,
+        topk_threshold=threshold,
+        k=4.0,
+        rescale_acts_by_decoder_norm=rescaled,
+    )
+    done = convert(source, tmp_path / "out")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert done.info.get("architecture") == "jumprelu"
+    assert done.info.get("training_architecture") == architecture
+    norms = np.linalg.norm(load(tmp_path / "out").tensors["W_dec"].all(), axis=1)
+    assert np.allclose(norms, 1) == rescaled
+
+
+def test_log_threshold_is_read_as_its_exponential(tmp_path: Path) -> None:
+    source = write_saelens(
+        tmp_path / "in", "jumprelu", threshold=None, log_threshold=np.log(ONES / 3)
+    )
+    done = convert(source, tmp_path / "out")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert np.allclose(load(tmp_path / "out").tensors["threshold"].all(), 1 / 3)
+
+
+# --- dtypes -------------------------------------------------------------------------------------
+
+
+def test_a_wider_dtype_may_be_asked_for_and_a_narrower_one_not(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path / "in")
+    done = convert(source, tmp_path / "out", facts={"dtype": "float64"})
+    assert {array.dtype for array in load_file(done.paths[0]).values()} == {np.dtype("float64")}
+    refused(source, SaeError, "lose digits", dtype="float16")
+
+
+def test_integer_weights_are_refused(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path, W_enc=np.ones((16, 64), np.int32))
+    refused(source, UnsupportedArchitecture, "I32")
