@@ -34,8 +34,9 @@ def number(name: str, default: int, least: int, most: int) -> int:
     value = text(name)
     if not value:
         return default
-    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
-        raise BadVariable(name, f"{value!r} is not a whole number from {least} to {most}")
+    digits = value.isascii() and value.isdigit() and len(value) < 20
+    if not digits or not least <= int(value) <= most:
+        raise BadVariable(name, f"{value[:40]!r} is not a whole number from {least} to {most}")
     return int(value)
 
 
@@ -44,10 +45,32 @@ def path(name: str, default: Path) -> Path:
     value = text(name)
     if "\0" in value:
         raise BadVariable(name, "a path cannot hold a NUL character")
-    result = Path(value).expanduser().absolute() if value else default
-    if result.exists() and not result.is_dir():
+    try:
+        result = Path(value).expanduser().absolute() if value else default
+        wrong = result.exists() and not result.is_dir()
+    except (OSError, RuntimeError) as error:  # too long, or a ~user who does not exist
+        raise BadVariable(name, f"{value[:200]!r} cannot be a folder") from error
+    if wrong:
         raise BadVariable(name, f"{str(result)!r} is a file, not a folder")
     return result
+
+
+def folder(name: str, default: Path) -> Path:
+    """A path as above; the folder is made, for this user alone, if it is not there."""
+    result = path(name, default)
+    try:
+        result.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise BadVariable(name, f"the folder {str(result)!r} cannot be made") from error
+    return result
+
+
+def token(name: str) -> str:
+    """A secret that is sent in a header. A wrong one is not repeated."""
+    value = text(name)
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise BadVariable(name, "a token has no spaces and only plain letters and digits")
+    return value
 
 
 def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https")) -> str:
@@ -55,6 +78,8 @@ def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https
     value = text(name, default).rstrip("/")
     if not value:
         return ""
+    if not value.isprintable() or " " in value:
+        raise BadVariable(name, f"{value!r} is not a URL")
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018  raises on a port that is no number
@@ -63,6 +88,22 @@ def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https
     if parts.scheme not in schemes or not (parts.netloc or parts.scheme == "unix"):
         raise BadVariable(name, f"{value!r} is not a {' or '.join(schemes)} URL")
     return value
+
+
+def origin(name: str) -> str:
+    """An http URL of a whole host, as browsers write it in Origin: pages are served at its root."""
+    value = url(name)
+    parts = urlsplit(value)
+    if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        raise BadVariable(name, f"{value!r} has more than a scheme, a host and a port")
+    usual = parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme))
+    port = "" if usual else f":{parts.port}"
+    return f"{parts.scheme}://{bracketed(parts.hostname or '')}{port}" if value else ""
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in URLs and Host headers: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def names(name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import dj_database_url
 from csp.constants import NONE, SELF
@@ -11,35 +11,33 @@ from mistudio import env, keyfiles
 from mistudio.places import redis_socket
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = env.path("MISTUDIO_DATA_DIR", BASE_DIR / "data")
+DATA_DIR = env.folder("MISTUDIO_DATA_DIR", BASE_DIR / "data")
 HOST = env.text("MISTUDIO_HOST", "127.0.0.1")
 PORT = env.number("MISTUDIO_PORT", 8000, 1, 65535)
 WORKERS = env.number("MISTUDIO_WORKERS", 2, 1, 64)
-PUBLIC_URL = env.url("MISTUDIO_PUBLIC_URL")
+PUBLIC_URL = env.origin("MISTUDIO_PUBLIC_URL")
 EXTERNAL_REDIS_URL = env.url("MISTUDIO_REDIS_URL", schemes=("redis", "rediss", "unix"))
-REDIS_URL = EXTERNAL_REDIS_URL or f"unix://{redis_socket(DATA_DIR)}"
+REDIS_URL = EXTERNAL_REDIS_URL or f"unix://{quote(str(redis_socket(DATA_DIR)))}"
 HF_ENDPOINT = env.url("HF_ENDPOINT", "https://huggingface.co")
 
 # The Hub client reads these at import. Tokens are always passed by hand: it must find none itself.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
-HF_TOKEN = env.text("HF_TOKEN")
+HF_TOKEN = env.token("HF_TOKEN")
 for name in ("HF_TOKEN", "HF_TOKEN_FILE", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(name, None)
 
-DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
 SECRET_KEY = env.text("MISTUDIO_SECRET_KEY") or keyfiles.read_or_create(DATA_DIR / "secret.key")
 DEBUG = env.flag("MISTUDIO_DEBUG")
 
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *env.names("MISTUDIO_ALLOWED_HOSTS")]
 if HOST not in ("0.0.0.0", "::"):
-    ALLOWED_HOSTS.append(HOST)
+    ALLOWED_HOSTS.append(env.bracketed(HOST))
 if PUBLIC_URL:
-    ALLOWED_HOSTS.append(urlsplit(PUBLIC_URL).hostname or "")
+    ALLOWED_HOSTS.append(env.bracketed(urlsplit(PUBLIC_URL).hostname or ""))
     CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

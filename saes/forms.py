@@ -51,7 +51,7 @@ class DownloadForm(forms.Form):
     repo_type = forms.ChoiceField(
         choices=[("model", "model"), ("dataset", "dataset")], widget=forms.HiddenInput
     )
-    commit = forms.RegexField(r"^[0-9a-f]{40}$", widget=forms.HiddenInput)
+    commit = forms.RegexField(r"^[0-9a-f]{40}\Z", widget=forms.HiddenInput)
     where = forms.CharField(max_length=500, widget=forms.HiddenInput)
     name = forms.CharField(required=False, max_length=200)
     model_name = forms.CharField(required=False, max_length=200)

@@ -18,7 +18,7 @@ from saes.errors import Conflict, NeedsFacts, SaeError, WorkerKilled
 from saes.models import HubToken, Job, Sae
 from saes.processes import is_alive, this_process
 from saes.progress import Stopped
-from saes.recorder import JobReporter, carry_over
+from saes.recorder import JobReporter, carry_over, nudge
 
 log = logging.getLogger(__name__)
 QUEUE = "sae"
@@ -43,9 +43,7 @@ def start_conversion(user: User | None, sae: Sae) -> Job:
 
 
 def retry(user: User | None, sae: Sae) -> Job:
-    """Go on where the last job failed. Raises Conflict during another job, and if it is ready."""
-    if sae.status == Sae.Status.READY:
-        raise Conflict("This SAE is ready: there is nothing to retry.")
+    """Go on where the last job failed. Raises Conflict during another job."""
     last = sae.last_job
     kind = last.kind if last else Job.Kind.DOWNLOAD
     token = vault.of(user) if user else None
@@ -147,16 +145,14 @@ def _end(job: Job, state: Job.State, **fields: object) -> bool:
 
 
 def _after_end(job_id: str) -> None:
-    """The SAE takes over the outcome; a token given for this job alone is wiped."""
-    job = Job.objects.select_related("token").get(id=job_id)
+    """The SAE takes over the outcome."""
+    job = Job.objects.get(id=job_id)
     Sae.objects.filter(id=job.sae_id).update(
         error_code=job.error_code,
         error_message=job.error_message,
         error_solution=job.error_solution,
     )
     carry_over(job)
-    if job.token and job.token.job_only:
-        job.token.delete()
 
 
 def _clean_up_after_stop(job: Job) -> None:
@@ -191,7 +187,9 @@ def delete_sae(sae: Sae, *, keep_files: bool) -> str:
     """Stop the SAE's job, then remove it. Returns where its files are kept, or nothing."""
     if job := sae.active_job:
         cancel(job)
+    sae_id = sae.id
     kept = services.delete(sae, keep_files=keep_files)
+    nudge(sae_id)
     return services.library().relative(kept) if kept else ""
 
 

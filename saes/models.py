@@ -275,20 +275,12 @@ class Job(models.Model):
 class HubToken(models.Model):
     """A token of the Hub, encrypted. Without an owner it is the server's own (HF_TOKEN)."""
 
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="hub_tokens"
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="hub_token"
     )
     secret = models.TextField(editable=False)  # ciphertext; saes/vault.py holds the key
     last_four = models.CharField(max_length=4, editable=False)
-    job_only = models.BooleanField(default=False)  # given for one job, wiped when that ends
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(
-                fields=["owner"], condition=Q(job_only=False), name="one_token_per_user"
-            ),
-        ]
+    created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
         return f"hf_…{self.last_four}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def this_process() -> str:
     """`host pid start`: the start time tells a process from a later one with the same number."""
-    return f"{socket.gethostname()} {os.getpid()} {_started(os.getpid())}"
+    return f"{socket.gethostname()} {os.getpid()} {start_of(os.getpid())}"
 
 
 def is_alive(name: str) -> bool:
@@ -21,13 +21,14 @@ def is_alive(name: str) -> bool:
         return False
     except PermissionError:
         return True
-    return _started(int(pid)) == started
+    return start_of(int(pid)) == started
 
 
-def _started(pid: int) -> str:
-    """The kernel's start time of a process; empty where there is no /proc (macOS)."""
+def start_of(pid: int) -> str:
+    """The kernel's start time of a process that runs; empty where there is no /proc (macOS)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]  # field 22; the name before may hold spaces
+    fields = stat.rpartition(")")[2].split()  # from field 3 on; the name before may hold spaces
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie has ended, only nobody took note

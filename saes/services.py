@@ -44,7 +44,7 @@ def hub_for(token: HubToken | None) -> Hub:
 
 def create(user: User | None, wanted: DownloadRequest) -> Sae:
     """A row for an SAE that is still to be fetched."""
-    where = wanted.where.strip("/") or "."
+    where = _where(wanted)
     title = wanted.name or f"{wanted.ref.id.split('/')[-1]} {'' if where == '.' else where}".strip()
     pinned = wanted.ref.revision if _is_commit(wanted.ref.revision) else ""
     return Sae.objects.create(
@@ -60,6 +60,20 @@ def create(user: User | None, wanted: DownloadRequest) -> Sae:
         model_name=wanted.model_name,
         created_by=user,
     )
+
+
+def already_here(wanted: DownloadRequest) -> Sae | None:
+    """The SAE of this repository, commit and path: pressing a button twice makes one."""
+    return Sae.objects.filter(
+        hf_repo_id=wanted.ref.id,
+        hf_repo_type=wanted.ref.type,
+        hf_commit=wanted.ref.revision,
+        hf_filepath=_where(wanted),
+    ).first()
+
+
+def _where(wanted: DownloadRequest) -> str:
+    return wanted.where.strip("/") or "."
 
 
 def _is_commit(revision: str) -> bool:

@@ -36,7 +36,7 @@ def _fact(sae: Sae, name: str) -> object:
 
 
 def _saelens_reads(sae: Sae) -> bool:
-    """Released SAEs only: of training checkpoints SAELens reads some wrongly and some not at all."""
+    """Released SAEs only: training checkpoints it reads wrongly, or not at all."""
     names = {tensor["name"] for tensor in sae.tensors}
     unfolded = _fact(sae, "norm_scaling_factor") is not None or "activation_scaler.json" in {
         Path(file.path).name for file in sae.files.all()
@@ -84,9 +84,10 @@ def _lines(sae: Sae, checkpoint: Path) -> Iterator[str]:
     if _rescales(sae):
         yield "norms = W_dec.norm(dim=1)"
     yield from ("", "", "def encode(x):  # [batch, d_in] -> [batch, d_sae]", *_encode(sae))
-    yield from ("", "", "def decode(acts, x):  # x: what encode() was given", *_decode(sae))
+    arguments = "acts, x" if _decodes_with_input(sae) else "acts"
+    yield from ("", "", f"def decode({arguments}):  # -> [batch, d_out]", *_decode(sae))
     yield from ("", "", f"x = torch.randn(4, {sae.d_in})  # activations of the model")
-    yield from ("acts = encode(x)", "output = decode(acts, x)")
+    yield from ("acts = encode(x)", f"output = decode({arguments})")
 
 
 def _rescales(sae: Sae) -> bool:
@@ -113,8 +114,8 @@ def _encode(sae: Sae) -> Iterator[str]:
         yield '    gate = x @ W_enc + w["gate_bias"] > 0'
         yield '    return gate * torch.relu(x @ W_enc * w["r_mag"].exp() + w["mag_bias"])'
     else:
-        norms = " * norms" if _rescales(sae) else ""
-        yield f'    before = (x @ W_enc + w["encoder.bias"]){norms}'
+        before = 'x @ W_enc + w["encoder.bias"]'
+        yield f"    before = {f'({before}) * norms' if _rescales(sae) else before}"
         yield from _activate(sae)
 
 
@@ -131,11 +132,21 @@ def _activate(sae: Sae) -> Iterator[str]:
         yield "    return torch.relu(before)"
 
 
+def _decodes_with_input(sae: Sae) -> bool:
+    return bool(_as_before(sae)) or "skip" in sae.architecture
+
+
+def _as_before(sae: Sae) -> str | None:
+    """What undoes the normalisation; a transcoder's output was never normalised."""
+    if is_transcoder(sae.architecture):
+        return None
+    return AS_BEFORE.get(str(_fact(sae, "normalize_activations")))
+
+
 def _decode(sae: Sae) -> Iterator[str]:
     norms = " / norms" if _rescales(sae) else ""
     yield f"    out = acts{norms} @ W_dec + b_dec"
-    as_before = AS_BEFORE.get(str(_fact(sae, "normalize_activations")))
-    if as_before and not is_transcoder(sae.architecture):
+    if as_before := _as_before(sae):
         yield f"    out = {as_before}"
     if "skip" in sae.architecture:
         yield '    out = out + x @ w["skip.weight"].T'

@@ -3,10 +3,13 @@
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.utils import timezone
 
 from mistudio import keyfiles
 from saes.errors import BadToken
 from saes.models import HubToken
+
+LONG_ENOUGH = 12  # of a shorter token four letters would tell too much
 
 
 def _cipher() -> Fernet:
@@ -18,7 +21,11 @@ def keep(owner: User | None, token: str) -> HubToken:
     """Store a user's token (or, without one, the server's own) in place of the one before."""
     row, _ = HubToken.objects.update_or_create(
         owner=owner,
-        defaults={"secret": _cipher().encrypt(token.encode()).decode(), "last_four": token[-4:]},
+        defaults={
+            "secret": _cipher().encrypt(token.encode()).decode(),
+            "last_four": token[-4:] if len(token) >= LONG_ENOUGH else "",
+            "created_at": timezone.now(),
+        },
     )
     return row
 

@@ -38,7 +38,7 @@ def identify(source: Source, where: str, given: Given | None = None) -> tuple[Fo
             return family, family.probe(source, where, given or {})
         except NotThisFormat as refusal:
             refusals[family.label] = str(refusal)
-    raise UnknownFormat(f"`{where}` is in none of the known formats.", refusals)
+    raise UnknownFormat(f"`{where[:200]}` is in none of the known formats.", refusals)
 
 
 def by_slug(slug: str) -> Format:

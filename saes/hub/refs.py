@@ -4,13 +4,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from saes import errors
 from saes.formats.base import Tree
 from saes.storage import Expected
 
 _REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+# The host is not looked at: a mirror's pages have the same paths. A bare host is that of the Hub.
+_PASTED = re.compile(
+    r"(?i:https?://[^/?#]*|(?:www\.)?(?:huggingface\.co|hf\.co))/([^?#]*)(?:[?#].*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,8 @@ class RepoRef:
     @classmethod
     def parse(cls, text: str, revision: str = "") -> "RepoRef":
         """From `owner/name` or a pasted URL of a Hub page. Raises BadName."""
-        repo, kind, found = (
-            _split_url(text.strip()) if "://" in text else (text.strip(), "model", "")
-        )
+        address = _PASTED.fullmatch(text.strip())
+        repo, kind, found = _split_path(address[1]) if address else (text.strip(), "model", "")
         wrong = not _REPO_ID.fullmatch(repo) or any(p.strip(".-") != p for p in repo.split("/"))
         if wrong or ".." in repo or "--" in repo:
             raise errors.BadName(f"{text.strip()[:120]!r} is not a repository id.")
@@ -36,9 +39,11 @@ class RepoRef:
         return cls(repo, kind, wanted)
 
 
-def _split_url(url: str) -> tuple[str, str, str]:
-    parts = [unquote(part) for part in urlsplit(url).path.split("/") if part]
+def _split_path(path: str) -> tuple[str, str, str]:
+    parts = [unquote(part) for part in path.split("/") if part]
     kind = "model"
+    if parts and parts[0] == "spaces":
+        return "", kind, ""  # a space holds a program, no SAE
     if parts and parts[0] in ("datasets", "models"):
         kind = "dataset" if parts.pop(0) == "datasets" else "model"
     revision = parts[3] if len(parts) > 3 and parts[2] in ("tree", "blob", "resolve") else ""

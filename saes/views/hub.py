@@ -107,7 +107,10 @@ def download(request: Request) -> HttpResponse:
     form = DownloadForm(request.POST)
     if not form.is_valid():
         return show(request, "saes/hub.html", status=422, form=RepoForm(), problem=form.errors)
-    job = jobs.start_download(request.user, form.to_request(), vault.of(request.user))
+    wanted = form.to_request()
+    if there := services.already_here(wanted):
+        return go(request, "saes:detail", there.id, say="This SAE is in the library already.")
+    job = jobs.start_download(request.user, wanted, vault.of(request.user))
     return go(request, "saes:detail", job.sae_id)
 
 

