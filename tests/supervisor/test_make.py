@@ -9,7 +9,7 @@ import pytest
 
 from tests.apps import ROOT
 from tests.browser import install_browser
-from tools import torch_index
+from mistudio import torch_index
 
 STAMPS = (".python", ".torch", ".product", ".tools", ".browser")
 SHOW_ENVIRONMENT = "#!/bin/sh\nenv\n"
