@@ -86,7 +86,8 @@ def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https
     except ValueError as error:
         raise BadVariable(name, f"{value!r} is not a URL") from error
     if parts.scheme not in schemes or not (parts.netloc or parts.scheme == "unix"):
-        raise BadVariable(name, f"{value!r} is not a {' or '.join(schemes)} URL")
+        shown = repr(value) if "@" not in value else "its value"  # which may hold a password
+        raise BadVariable(name, f"{shown} is not a {' or '.join(schemes)} URL")
     return value
 
 

@@ -155,13 +155,14 @@ CSRF_COOKIE_NAME = f"mistudio_{PORT}_csrf"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/admin/django_rq/"],  # the queue's dashboard has inline scripts
     "DIRECTIVES": {
         "default-src": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
         "form-action": [SELF],
         "object-src": [NONE],
-    }
+    },
 }
 
 LANGUAGE_CODE = "en"

@@ -1,8 +1,9 @@
 """Django's admin for the rows. What jobs own is read-only here."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.http import HttpRequest
 
 from saes.models import Job, Sae
 
@@ -15,6 +16,9 @@ class SaeAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     date_hierarchy = "created_at"
     show_full_result_count = False
     fields = ("name", "description", "notes", "tags")
+
+    def save_model(self, request: HttpRequest, obj: Sae, form: Any, change: bool) -> None:
+        obj.save(update_fields=form.changed_data)  # a job may be writing the other columns
 
     def has_add_permission(self, request: object) -> bool:
         return False

@@ -258,6 +258,16 @@ class Conflict(SaeError):
     status = 409
 
 
+class AlreadyHere(SaeError):
+    code = "already_here"
+    solution = "Open it in the library."
+    status = 409
+
+    def __init__(self, message: str, sae_id: str) -> None:
+        super().__init__(message)
+        self.sae_id = sae_id
+
+
 class WorkerKilled(SaeError):
     code = "worker_killed"
     solution = "It probably ran out of memory. Free some, then retry."

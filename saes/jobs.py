@@ -3,25 +3,26 @@
 import logging
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import django_rq
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
 from redis.exceptions import RedisError
 
 from saes import pipeline, services, vault
-from saes.errors import Conflict, NeedsFacts, SaeError, WorkerKilled
+from saes.errors import AlreadyHere, Conflict, NeedsFacts, SaeError, WorkerKilled
 from saes.models import HubToken, Job, Sae
-from saes.processes import is_alive, this_process
+from saes.processes import is_alive, is_of, this_process
 from saes.progress import Stopped
-from saes.recorder import JobReporter, carry_over, nudge
+from saes.recorder import JobReporter, carry_over
 
 log = logging.getLogger(__name__)
 QUEUE = "sae"
+LET_GO_SECONDS = 5.0  # a worker notices within one second, unless the Hub is stalling
 MOST_DEATHS = 3  # workers killed at the same point: more of the same would not help
 
 
@@ -31,8 +32,10 @@ MOST_DEATHS = 3  # workers killed at the same point: more of the same would not 
 def start_download(
     user: User | None, wanted: services.DownloadRequest, token: HubToken | None
 ) -> Job:
-    """A new SAE, and the queued job that brings it in."""
+    """A new SAE, and the queued job that brings it in. Raises AlreadyHere."""
     with transaction.atomic():
+        if there := services.already_here(wanted):
+            raise AlreadyHere("This SAE is in the library already.", there.id)
         sae = services.create(user, wanted)
         return _queue(Job(kind=Job.Kind.DOWNLOAD, sae=sae, created_by=user, token=token))
 
@@ -44,17 +47,9 @@ def start_conversion(user: User | None, sae: Sae) -> Job:
 
 def retry(user: User | None, sae: Sae) -> Job:
     """Go on where the last job failed. Raises Conflict during another job."""
-    last = sae.last_job
-    kind = last.kind if last else Job.Kind.DOWNLOAD
+    kind = Job.Kind.CONVERT if sae.downloaded_at else Job.Kind.DOWNLOAD
     token = vault.of(user) if user else None
     return _start(Job(kind=kind, sae=sae, created_by=user, token=token))
-
-
-def go_on(user: User, sae: Sae) -> Job:
-    """After facts were given: convert if everything is on disk, else download first."""
-    if sae.downloaded_at:
-        return start_conversion(user, sae)
-    return retry(user, sae)
 
 
 def _start(job: Job) -> Job:
@@ -67,7 +62,9 @@ def _start(job: Job) -> Job:
 
 def _queue(job: Job) -> Job:
     job.save(force_insert=True)
-    Sae.objects.filter(id=job.sae_id).update(error_code="", error_message="", error_solution="")
+    Sae.objects.filter(id=job.sae_id).update(
+        error_code="", error_message="", error_solution="", missing_facts=[]
+    )
     carry_over(job)
     transaction.on_commit(lambda: _enqueue(job))
     return job
@@ -95,8 +92,12 @@ def run(job_id: str) -> None:
     job = Job.objects.claim(job_id, this_process())
     if job is None:
         return
-    with recording(job) as progress:
-        pipeline.WORK[Job.Kind(job.kind)](job, progress)
+    hold = services.library().hold
+    with recording(job) as progress, hold(job.sae_id, progress.stop_if_cancelled):
+        try:
+            pipeline.WORK[Job.Kind(job.kind)](job, progress)
+        finally:
+            _tidy_up(job)
 
 
 @contextmanager
@@ -108,9 +109,12 @@ def recording(job: Job) -> Iterator[JobReporter]:
             yield reporter
         _end(job, Job.State.DONE, progress=100.0, message="")
     except Stopped:
-        _clean_up_after_stop(job)
+        return  # whoever took the job has said what became of it
     except SaeError as error:
-        _fail(job, Job.State.FAILED, error)
+        _fail(job, error)
+    except OperationalError:
+        log.warning("the database was busy for too long; %s starts again", job.id)
+        _requeue(job)
     except Exception:  # the one broad except: a bug ends the job, with a reference for its user
         log.exception("job %s crashed", job.id)
         message = (
@@ -123,13 +127,12 @@ def recording(job: Job) -> Iterator[JobReporter]:
         )  # fmt: skip
 
 
-def _fail(job: Job, state: Job.State, error: SaeError) -> None:
+def _fail(job: Job, error: SaeError) -> None:
     if isinstance(error, NeedsFacts):
         facts = [fact.to_json() for fact in error.missing]
         Sae.objects.filter(id=job.sae_id).update(missing_facts=facts)
-    _end(
-        job, state, error_code=error.code, error_message=str(error), error_solution=error.next_step
-    )  # fmt: skip
+    said = {"error_message": str(error), "error_solution": error.next_step}
+    _end(job, Job.State.FAILED, error_code=error.code, **said)
 
 
 def _end(job: Job, state: Job.State, **fields: object) -> bool:
@@ -155,14 +158,13 @@ def _after_end(job_id: str) -> None:
     carry_over(job)
 
 
-def _clean_up_after_stop(job: Job) -> None:
-    """We noticed that the job was cancelled or deleted: its part files are ours to remove."""
+def _tidy_up(job: Job) -> None:
+    """Files of a job that was cancelled or deleted are removed by its worker, before it lets go."""
     row = Job.objects.filter(id=job.id).first()
-    shelf = services.library()
     if row is None:
-        shelf.remove(job.sae_id)
+        services.library().remove(job.sae_id)
     elif row.state == Job.State.CANCELLED:
-        shelf.drop_parts(job.sae_id)
+        services.library().drop_parts(job.sae_id)
 
 
 # --- stopping ------------------------------------------------------------------------------------
@@ -178,41 +180,56 @@ def cancel(job: Job) -> bool:
         )  # fmt: skip
         if won:
             _after_end(job.id)
-    if won and not job.lease:
+    if won and not job.lease:  # no worker is at it that would tidy up
         services.library().drop_parts(job.sae_id)
     return bool(won)
 
 
 def delete_sae(sae: Sae, *, keep_files: bool) -> str:
-    """Stop the SAE's job, then remove it. Returns where its files are kept, or nothing."""
+    """Stop the SAE's job, then remove it. Returns where its files are kept, or nothing.
+
+    Raises Conflict where the files are to be kept and a worker does not let go of them in time.
+    """
     if job := sae.active_job:
         cancel(job)
-    sae_id = sae.id
-    kept = services.delete(sae, keep_files=keep_files)
-    nudge(sae_id)
-    return services.library().relative(kept) if kept else ""
+    shelf, sae_id = services.library(), sae.id
+    shelf.refuse_link(sae_id)
+    if keep_files:
+        with shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
+            kept = services.delete_but_keep(sae)
+        return shelf.relative(kept) if kept else ""
+    Sae.objects.filter(id=sae_id).delete()
+    # A worker that is still at it removes the files itself, once it notices.
+    with suppress(Conflict), shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
+        shelf.remove(sae_id)
+    return ""
+
+
+def _no_check() -> None:
+    """Nobody can cancel a deletion."""
 
 
 # --- finding again -------------------------------------------------------------------------------
 
 
-def horse_died(job_id: str) -> None:
+def horse_died(job_id: str, pid: int) -> None:
     """The process that ran this job was killed while its worker lives: probably out of memory."""
     job = Job.objects.filter(id=job_id, state=Job.State.RUNNING).first()
-    if job is None:
-        return
+    if job is None or not is_of(job.worker, pid):
+        return  # another process has it by now
     deaths = job.deaths + 1 if job.progress <= job.progress_at_death else 1
     Job.objects.held(job).update(deaths=deaths, progress_at_death=job.progress)
     if deaths >= MOST_DEATHS:
-        _fail(job, Job.State.FAILED, WorkerKilled(f"Its worker was killed {deaths} times."))
+        _fail(job, WorkerKilled(f"Its worker was killed {deaths} times."))
     else:
         _requeue(job)
 
 
 def recover() -> None:
     """Jobs whose worker is gone go back to the queue, and queued ones that Redis lost come back."""
+    lost = set(Job.objects.lost())
     for job in Job.objects.filter(state=Job.State.RUNNING):
-        if job.has_expired or not is_alive(job.worker):
+        if job in lost or not is_alive(job.worker):
             _requeue(job)
     _enqueue_lost()
 

@@ -4,11 +4,13 @@ The job row is the truth about work; the queue and the socket only say "look aga
 """
 
 import secrets
+from datetime import timedelta
 from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from saes.progress import Stage
@@ -147,17 +149,21 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def claim(self, job_id: str, worker: str) -> "Job | None":
         """Queued becomes running, for one caller only; None where another was faster."""
-        now = timezone.now()
         won = self.filter(id=job_id, state=Job.State.QUEUED).update(
             state=Job.State.RUNNING,
             lease=secrets.token_hex(8),
             worker=worker,
-            heartbeat_at=now,
-            started_at=now,
+            heartbeat_at=Now(),
+            started_at=Now(),
             attempt=models.F("attempt") + 1,
             version=models.F("version") + 1,
         )
         return self.select_related("sae", "token").get(id=job_id) if won else None
+
+    def lost(self) -> "JobQuerySet":
+        """Running, but not heard of for a lease: by the database's clock, as heartbeats are."""
+        limit = Now() - timedelta(seconds=LEASE_SECONDS)
+        return self.filter(state=Job.State.RUNNING, heartbeat_at__lt=limit)
 
     def held(self, job: "Job") -> "JobQuerySet":
         """The row, if `job` still holds its lease: the filter of every write of a worker."""
@@ -244,12 +250,6 @@ class Job(models.Model):
     @property
     def is_active(self) -> bool:
         return self.state in self.ACTIVE
-
-    @property
-    def has_expired(self) -> bool:
-        """Its worker was not heard of for a lease."""
-        age = timezone.now() - (self.heartbeat_at or self.created_at)
-        return age.total_seconds() > LEASE_SECONDS
 
     @property
     def seconds_left(self) -> float | None:

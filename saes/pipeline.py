@@ -3,20 +3,22 @@
 Every function may be killed at any point and called again: what is finished is found on disk.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from saes import converter, errors, services, transfer
+from saes import converter, errors, services
 from saes.certificate import Certificate
+from saes.fetching import Fetching, is_intact
 from saes.formats import find_saes
-from saes.formats.base import SaeInfo
 from saes.hub import Hub, HubSource, Listing, RemoteFile, RepoRef
 from saes.models import Job, Sae, SaeFile
 from saes.progress import Reporter, Stage
-from saes.storage import MARGIN, Written, refuse_unsafe, sha256_of, target_in
+from saes.safe_names import refuse_unsafe
+from saes.storage import MARGIN, Written, sha256_of
 
 
 def download(job: Job, progress: Reporter) -> None:
@@ -29,12 +31,27 @@ def download(job: Job, progress: Reporter) -> None:
     names = own_files(listing, sae.hf_filepath)
     _look_at_headers(sae, HubSource(hub, listing))
     files = [_with_hash(listing.files[name]) for name in names]
-    missing = [file for file in files if not _is_here(sae, file)]
-    reserve(job, _bytes_needed(sae, files, missing))
-    _fetch_all(job, hub, listing, files, missing, progress)
+    fetching = Fetching(job, hub, listing, files, progress)
+    missing = fetching.missing()
+    reserve(job, fetching.left(missing) + fetching.total)
+    fetching.fetch(missing)
     sae.downloaded_at = sae.downloaded_at or timezone.now()
     sae.save(update_fields=["downloaded_at", "updated_at"])
-    convert(job, progress)
+    _convert(job, progress)
+
+
+def convert(job: Job, progress: Reporter) -> None:
+    """Convert again from the source files on disk. Raises HashMismatch if those have changed."""
+    progress.say(Stage.LOOKING, "Checking the files on disk")
+    sources = list(job.sae.files.filter(kind=SaeFile.Kind.SOURCE))
+    changed = [row.path for row in sources if not is_intact(row, progress)]
+    if changed or not sources:
+        Sae.objects.filter(id=job.sae_id).update(downloaded_at=None)  # a retry fetches them again
+        raise errors.DataMissing(
+            f"{changed[0] if changed else 'The source'} is missing or not as it was downloaded.",
+            solution="Retry: what is missing is fetched again.",
+        )
+    _convert(job, progress)
 
 
 def _pinned_listing(sae: Sae, hub: Hub) -> Listing:
@@ -73,110 +90,34 @@ def _look_at_headers(sae: Sae, source: HubSource) -> None:
         converter.check_dimensions(sae.given_facts["model_name"], info)
 
 
-def _is_here(sae: Sae, file: RemoteFile) -> bool:
-    """Recorded after its hash was checked, and still there in its full size."""
-    path = target_in(services.library().source(sae.id), file.name)
-    recorded = sae.files.filter(
-        path=f"source/{file.name}", size=file.size, verified_against=file.expected.oid
-    )
-    return path.is_file() and path.stat().st_size == file.size and recorded.exists()
-
-
-def _bytes_needed(sae: Sae, files: list[RemoteFile], missing: list[RemoteFile]) -> int:
-    """Still to be written: the rest of the download, and the converted copy."""
-    shelf = services.library()
-    rest = sum(file.size - shelf.part_size(sae.id, file.expected) for file in missing)
-    return rest + sum(file.size for file in files)
-
-
 def reserve(job: Job, needed: int) -> None:
     """Set bytes of the disk aside, or raise DiskFull with the numbers."""
-    with transaction.atomic():
-        Job.objects.held(job).update(bytes_reserved=needed)
-        others = Job.objects.filter(state=Job.State.RUNNING).exclude(id=job.id)
-        taken = others.aggregate(total=Sum("bytes_reserved"))["total"] or 0
+    # The write is committed before the sum: of two jobs at once, the later one sees the other.
+    Job.objects.held(job).update(bytes_reserved=needed)
+    job.bytes_reserved = needed
+    others = Job.objects.filter(state=Job.State.RUNNING).exclude(id=job.id)
+    taken = others.aggregate(total=Sum("bytes_reserved"))["total"] or 0
     free = services.library().free()
     if needed + taken + MARGIN > free:
-        Job.objects.held(job).update(bytes_reserved=0)
         raise errors.DiskFull(
             f"This needs {needed:,} bytes; {free:,} are free, {taken:,} of them promised to other "
             f"jobs, and {MARGIN:,} stay free."
         )
 
 
-def _fetch_all(
-    job: Job,
-    hub: Hub,
-    listing: Listing,
-    files: list[RemoteFile],
-    missing: list[RemoteFile],
-    progress: Reporter,
-) -> None:
-    total = sum(file.size for file in files)
-    done = total - sum(file.size for file in missing)
-    for file in missing:
-        index = files.index(file) + 1
-        progress.say(
-            Stage.DOWNLOADING, "Downloading", file=file.name, index=index, count=len(files)
-        )
-        _fetch(job.sae, hub, listing, file, progress, done, total)
-        done += file.size
-
-
-def _fetch(
-    sae: Sae,
-    hub: Hub,
-    listing: Listing,
-    file: RemoteFile,
-    progress: Reporter,
-    before: int,
-    total: int,
-) -> None:
-    """One file, checked against the Hub's own hash; wrong bytes are fetched once more."""
-    try:
-        _fetch_once(sae, hub, listing, file, progress, before, total)
-    except errors.HashMismatch:
-        progress.say(Stage.DOWNLOADING, "The bytes were wrong; fetching them again", file=file.name)
-        _fetch_once(sae, hub, listing, file, progress, before, total)
-
-
-def _fetch_once(
-    sae: Sae,
-    hub: Hub,
-    listing: Listing,
-    file: RemoteFile,
-    progress: Reporter,
-    before: int,
-    total: int,
-) -> None:
-    def tick(done: int) -> None:
-        progress.advance(before + done, total)
-
-    def wait(seconds: float, why: str) -> None:
-        progress.say(Stage.DOWNLOADING, why, file=file.name)
-        transfer.pause(seconds, progress.stop_if_cancelled)
-
-    shelf = services.library()
-    with shelf.part(sae.id, file.expected, tick) as part:
-        transfer.fetch(hub, listing, file, part, tick, wait)
-        written = part.publish(target_in(shelf.source(sae.id), file.name))
-    services.record_file(sae, SaeFile.Kind.SOURCE, written, file.expected.oid)
-
-
-def convert(job: Job, progress: Reporter) -> None:
-    """From source files on disk to a certified native SAE. Raises NeedsFacts, CertificateFailed."""
-    sae = job.sae
-    info = converter.inspect(
-        services.library().source(sae.id), sae.hf_filepath, sae.hf_repo_id, given=sae.given_facts
-    )
+def _convert(job: Job, progress: Reporter) -> None:
+    """From checked source files to a certified SAE. Raises NeedsFacts, CertificateFailed."""
+    sae, source = job.sae, services.library().source(job.sae_id)
+    info = converter.inspect(source, sae.hf_filepath, sae.hf_repo_id, given=sae.given_facts)
     services.describe(sae, info)
     if info.missing:
         raise errors.NeedsFacts("The files do not say enough to read this SAE.", info.missing)
-    _convert_and_certify(sae, info, progress)
+    reserve(job, sum(sae.files.filter(kind=SaeFile.Kind.SOURCE).values_list("size", flat=True)))
+    _write_and_certify(sae, progress)
     services.finish(sae)
 
 
-def _convert_and_certify(sae: Sae, info: SaeInfo, progress: Reporter) -> None:
+def _write_and_certify(sae: Sae, progress: Reporter) -> None:
     shelf = services.library()
     progress.say(Stage.CONVERTING, "Converting to the miStudio form")
     with shelf.draft(sae.id) as draft:
@@ -211,13 +152,17 @@ def _certify(sae: Sae, draft: Path, progress: Reporter) -> Certificate:
 
 def provenance(sae: Sae) -> dict[str, object]:
     """Where the bytes come from, for metadata.json."""
-    hashes = sae.files.filter(kind=SaeFile.Kind.SOURCE).values_list("path", "sha256")
     return {
         "repo_id": sae.hf_repo_id,
         "commit": sae.hf_commit,
         "path": sae.hf_filepath,
-        "files": {path.removeprefix("source/"): sha256 for path, sha256 in hashes},
+        "files": _source_hashes(sae),
     }
+
+
+def _source_hashes(sae: Sae) -> dict[str, str]:
+    hashes = sae.files.filter(kind=SaeFile.Kind.SOURCE).values_list("path", "sha256")
+    return {path.removeprefix("source/"): sha256 for path, sha256 in hashes}
 
 
 @transaction.atomic
@@ -227,8 +172,9 @@ def _record(sae: Sae, certificate: Certificate, written: list[Written]) -> None:
     for file in written:
         final = Written(native / file.path.name, file.size, file.sha256)
         services.record_file(sae, SaeFile.Kind.NATIVE, final)
-    hashes = dict(sae.files.values_list("path", "sha256"))
-    sae.certificate = {**certificate.to_json(), "files": hashes}
+    hashes = {file.path.name: file.sha256 for file in written}
+    complete = replace(certificate, source_files=_source_hashes(sae), target_files=hashes)
+    sae.certificate = complete.to_json()
     sae.save(update_fields=["certificate", "updated_at"])
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saes import converter
-from saes.errors import SaeError, UnknownFormat
+from saes.errors import SaeError
 from saes.formats import FORMATS, Found, by_slug, find_saes
 from saes.formats.base import SaeInfo
 from saes.hub import Hub, HubSource, Listing, RepoRef
 from saes.models import Sae
 
-KEPT_PREVIEWS = 8
+KEPT_FILES = 50_000  # of all previews together; they take about 30 MB
 KEPT_SECONDS = 600
 
 
@@ -76,7 +76,10 @@ def look(hub: Hub, ref: RepoRef, asker: object) -> Preview:
     """
     pinned, info = hub.resolve(ref)
     key = (hub.endpoint, asker, pinned)
-    return _kept(key) or _keep(key, _make(hub, hub.listing(pinned, info)))
+    kept = _kept(key)
+    if kept and kept.access_problem is None:  # terms may have been accepted since
+        return kept
+    return _keep(key, _make(hub, hub.listing(pinned, info)))
 
 
 def again(hub: Hub, pinned: RepoRef, asker: object) -> Preview:
@@ -96,9 +99,14 @@ def _kept(key: tuple[Any, ...]) -> Preview | None:
 def _keep(key: tuple[Any, ...], preview: Preview) -> Preview:
     with _lock:
         _previews[key] = preview
-        while len(_previews) > KEPT_PREVIEWS:
+        _previews.move_to_end(key)
+        while len(_previews) > 1 and _files_kept() > KEPT_FILES:
             _previews.popitem(last=False)
     return preview
+
+
+def _files_kept() -> int:
+    return sum(len(preview.listing.files) for preview in _previews.values())
 
 
 def _make(hub: Hub, listing: Listing) -> Preview:
@@ -135,7 +143,3 @@ def in_library(listing: Listing) -> dict[str, Sae]:
     """SAEs of this repository that are here already, by their path in it."""
     saes = Sae.objects.filter(hf_repo_id=listing.repo_id).order_by("created_at")
     return {sae.hf_filepath: sae for sae in saes}
-
-
-def none_found(preview: Preview) -> UnknownFormat:
-    return UnknownFormat(f"{preview.listing.repo_id} holds no SAE.", preview.refusals)

@@ -32,3 +32,8 @@ def start_of(pid: int) -> str:
         return ""
     fields = stat.rpartition(")")[2].split()  # from field 3 on; the name before may hold spaces
     return "" if fields[0] in "ZX" else fields[19]  # a zombie has ended, only nobody took note
+
+
+def is_of(name: str, pid: int) -> bool:
+    """Whether `name` is process `pid` of this host."""
+    return name.startswith(f"{socket.gethostname()} {pid} ")

@@ -11,7 +11,8 @@ from typing import Self
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -30,7 +31,11 @@ SPANS: dict[str, dict[Stage, tuple[float, float]]] = {
         Stage.CONVERTING: (80, 90),
         Stage.VERIFYING: (90, 99),
     },
-    Job.Kind.CONVERT: {Stage.CONVERTING: (0, 50), Stage.VERIFYING: (50, 99)},
+    Job.Kind.CONVERT: {
+        Stage.LOOKING: (0, 10),
+        Stage.CONVERTING: (10, 55),
+        Stage.VERIFYING: (55, 99),
+    },
 }
 
 
@@ -64,6 +69,7 @@ class JobReporter:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self._former = (job.stage, job.bytes_done, job.bytes_total)  # of an attempt before
         self._written_at = 0.0
         self._speed = Speed()
         self._gone = threading.Event()
@@ -88,9 +94,11 @@ class JobReporter:
     ) -> None:
         job = self.job
         if stage != job.stage:
-            job.bytes_done = job.bytes_total = 0
-            job.bytes_per_second = 0
-            self._speed = Speed()
+            # A later attempt comes to a stage again: its bytes begin where they were, not at 0.
+            former, done, total = self._former
+            job.bytes_done, job.bytes_total = (done, total) if stage == former else (0, 0)
+        job.bytes_per_second = 0
+        self._speed = Speed()
         job.stage, job.message, job.file_name = stage, message, file
         job.file_index, job.file_count = index or job.file_index, count or job.file_count
         self._write()
@@ -98,8 +106,10 @@ class JobReporter:
     def advance(self, done: int, total: int) -> None:
         self.stop_if_cancelled()
         job = self.job
-        job.bytes_total = total
+        if total != job.bytes_total:
+            job.bytes_done, job.bytes_total = 0, total
         job.bytes_done = max(job.bytes_done, min(done, total))
+        job.bytes_reserved = still_to_write(job)
         start, end = SPANS[job.kind].get(Stage(job.stage), (0, 0))
         here = start + (end - start) * (job.bytes_done / total if total else 0)
         job.progress = max(job.progress, here)
@@ -116,28 +126,47 @@ class JobReporter:
         self.stop_if_cancelled()
         job = self.job
         job.version += 1
-        with transaction.atomic():
-            held = Job.objects.held(job).update(
-                stage=job.stage, message=job.message, file_name=job.file_name,
-                file_index=job.file_index, file_count=job.file_count, bytes_done=job.bytes_done,
-                bytes_total=job.bytes_total, bytes_per_second=job.bytes_per_second,
-                progress=job.progress, version=job.version, heartbeat_at=timezone.now(),
-            )  # fmt: skip
-            if held:
-                carry_over(job)
+        self._written_at = time.monotonic()
+        try:
+            held = self._write_row()
+        except OperationalError:
+            return  # the database is busy; the next write says all of it
         if not held:
             self._gone.set()
             raise Stopped
-        self._written_at = time.monotonic()
+
+    @transaction.atomic
+    def _write_row(self) -> bool:
+        job = self.job
+        held = Job.objects.held(job).update(
+            stage=job.stage, message=job.message, file_name=job.file_name,
+            file_index=job.file_index, file_count=job.file_count, bytes_done=job.bytes_done,
+            bytes_total=job.bytes_total, bytes_per_second=job.bytes_per_second,
+            bytes_reserved=job.bytes_reserved, progress=job.progress, version=job.version,
+            heartbeat_at=Now(),
+        )  # fmt: skip
+        if held:
+            carry_over(job)
+        return bool(held)
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_EVERY):
             try:
-                if not Job.objects.held(self.job).update(heartbeat_at=timezone.now()):
+                if not Job.objects.held(self.job).update(heartbeat_at=Now()):
                     self._gone.set()
             except DatabaseError:
                 continue  # busy for a moment; a lease lasts many beats
         connection.close()
+
+
+def still_to_write(job: Job) -> int:
+    """Bytes of disk that the job will still take: the rest, and after a download the copy."""
+    left = job.bytes_total - job.bytes_done
+    if job.stage == Stage.DOWNLOADING:
+        return left + job.bytes_total
+    if job.stage == Stage.CONVERTING:
+        return left
+    return job.bytes_reserved if job.stage == Stage.LOOKING else 0
 
 
 class Speed:

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
@@ -32,15 +31,10 @@ class SameOrigin:
 def is_same_origin(headers: dict[bytes, bytes]) -> bool:
     host = headers.get(b"host", b"").decode("latin-1").lower()
     origin = headers.get(b"origin", b"").decode("latin-1").lower()
-    if settings.PUBLIC_URL and origin == _origin(settings.PUBLIC_URL):
-        return True
     domain, _ = split_domain_port(host)
-    return validate_host(domain, settings.ALLOWED_HOSTS) and origin == f"http://{host}"
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url.lower())
-    return f"{parts.scheme}://{parts.netloc}"
+    if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
+        return False
+    return origin in filter(None, (f"http://{host}", settings.PUBLIC_URL))
 
 
 sockets = SameOrigin(

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import transaction
 
 from saes import converter, vault
 from saes.errors import Conflict, DataMissing
@@ -168,18 +169,12 @@ def bytes_on_disk(sae: Sae) -> int:
     return size_of(library().home(sae.id))
 
 
-def delete(sae: Sae, *, keep_files: bool) -> Path | None:
-    """Remove the row and its files; with `keep_files` they move to `kept/` and that is returned.
-
-    The caller has stopped the SAE's job: a worker that is still at it finds its lease gone.
-    """
-    shelf = library()
-    shelf.refuse_link(sae.id)
-    kept = shelf.keep(sae.id) if keep_files else None
-    sae_id = sae.id
-    sae.delete()
-    shelf.remove(sae_id)
-    return kept
+@transaction.atomic
+def delete_but_keep(sae: Sae) -> Path | None:
+    """Remove the row and move its files to `kept/`: both or neither. The caller holds the SAE."""
+    label = {"name": sae.name, "repo": sae.hf_repo_id, "path": sae.hf_filepath}
+    Sae.objects.filter(id=sae.id).delete()
+    return library().keep(sae.id, label)
 
 
 def finish(sae: Sae) -> None:

@@ -1,62 +1,28 @@
-"""The data directory: safe names, part files, hashes, free space, publishing by rename.
+"""The data directory: part files, hashes, free space, publishing by rename, one worker per SAE.
 
 One SAE: `saes/<id>/parts/` (unfinished), `source/` (as downloaded), `native/` (converted).
 """
 
 import errno
+import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Self
 
 from saes.errors import Conflict, DataMissing, DiskFull, HashMismatch, UnsafeName
 
 CHUNK = 4 * 2**20
 MARGIN = 64 * 2**20  # left free on the disk beside what a job needs
-LONGEST_NAME = 255
-_RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$")
 _ID = re.compile(r"[a-z]+_[0-9a-f]{12}")
 Tick = Callable[[int], None]
-
-
-def why_unsafe(name: str) -> str | None:
-    """Why a remote name may not become a path, by POSIX and Windows rules; None if it may."""
-    if not name or len(name.encode("utf-8", "replace")) > 1000:
-        return "it is empty or too long"
-    if name != unicodedata.normalize("NFC", name):
-        return "it is not in Unicode's composed form"
-    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Co") for c in name):
-        return "it holds invisible characters"
-    if any(c in '\\<>"|?*\u2215\u2044\uff0f\uff3c' for c in name):
-        return "it holds characters that no file name may have"
-    return next((why for part in name.split("/") if (why := _why_bad_part(part))), None)
-
-
-def _why_bad_part(part: str) -> str | None:
-    if part in ("", ".", ".."):
-        return "it leaves its folder or has an empty part"
-    if re.match(r"^[A-Za-z]:", part) or len(part.encode()) > LONGEST_NAME:
-        return "it names a drive or is too long"
-    if part[-1] in ". " or part[0] == " " or _RESERVED.match(part):
-        return "it is a reserved name or ends in a dot or space"
-    return None
-
-
-def refuse_unsafe(names: Iterable[str]) -> None:
-    """Raises UnsafeName for a bad name, and for two that differ in case or accents only."""
-    seen: dict[str, str] = {}
-    for name in names:
-        if why := why_unsafe(name):
-            raise UnsafeName(f"The file name {name!r} is refused: {why}.")
-        twin = seen.setdefault(name.casefold(), name)
-        if twin != name:
-            raise UnsafeName(f"{twin!r} and {name!r} would be one file on some disks.")
 
 
 @dataclass(frozen=True)
@@ -79,6 +45,15 @@ class Written:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A folder in `kept/`: files of an SAE that was deleted without them."""
+
+    name: str
+    size: int
+    label: Mapping[str, str]
+
+
 class PartFile:
     """Bytes of one file as far as they came, hashed as they are written.
 
@@ -92,7 +67,8 @@ class PartFile:
         if path.exists() and path.stat().st_size > expected.size:
             path.unlink()
         self.size = 0
-        self._file: IO[bytes] = path.open("ab")
+        with disk_errors():
+            self._file: IO[bytes] = path.open("ab")
         with path.open("rb") as written:
             while chunk := written.read(CHUNK):
                 self._count(chunk)
@@ -114,7 +90,8 @@ class PartFile:
         """Check the hash, flush to disk, rename. Raises HashMismatch; the bytes are gone then."""
         digest = self._sha256.hexdigest()
         actual = digest if self.expected.sha256 else self._git_sha1.hexdigest()
-        if self.size != self.expected.size or actual != self.expected.oid:
+        on_disk = os.fstat(self._file.fileno()).st_size
+        if not on_disk == self.size == self.expected.size or actual != self.expected.oid:
             self.close()
             self.path.unlink()
             raise HashMismatch(f"{target.name}: the bytes that came are not those of the Hub.")
@@ -138,13 +115,14 @@ class PartFile:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turns "no space left" into DiskFull."""
+    """What the disk refuses, in words: DiskFull or DataMissing."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull("The disk is full. What was downloaded so far is kept.") from error
-        raise
+        why = os.strerror(error.errno or errno.EIO).lower()
+        raise DataMissing(f"The data directory cannot be used: {why}.") from error
 
 
 class Library:
@@ -164,6 +142,26 @@ class Library:
 
     def native(self, sae_id: str) -> Path:
         return self.home(sae_id) / "native"
+
+    @contextmanager
+    def hold(self, sae_id: str, check: Callable[[], None], seconds: float = 1e9) -> Iterator[None]:
+        """The right to write below the SAE's folder: one process at a time has it.
+
+        Waits for it, calling `check` often; raises Conflict after `seconds`. The kernel takes it
+        from a process that ends, however that ends.
+        """
+        locks = self.root / "run" / "locks"
+        with disk_errors():
+            locks.mkdir(parents=True, exist_ok=True)
+            file = (locks / sae_id).open("w")
+        with file:
+            end = time.monotonic() + seconds
+            while not _try_lock(file):
+                check()
+                if time.monotonic() > end:
+                    raise Conflict("A worker is still at this SAE; try again in a moment.")
+                time.sleep(0.05)
+            yield
 
     def part(self, sae_id: str, expected: Expected, tick: Tick) -> PartFile:
         """The part file of one download. `tick` is called while an earlier part is read again."""
@@ -209,29 +207,33 @@ class Library:
         """Remove the SAE's own folder and nothing else. One that is gone already is no error."""
         self.refuse_link(sae_id)
         if self.home(sae_id).exists():
-            shutil.rmtree(self.home(sae_id))
+            with disk_errors():
+                shutil.rmtree(self.home(sae_id))
 
     def refuse_link(self, sae_id: str) -> None:
         """Raises UnsafeName where the SAE's folder is a link to somewhere else."""
         if self.home(sae_id).is_symlink():
             raise UnsafeName(f"The folder of {sae_id} is a link; it is left alone.")
 
-    def keep(self, sae_id: str) -> Path | None:
-        """Move the SAE's files out of the library, to `kept/`."""
+    def keep(self, sae_id: str, label: Mapping[str, str]) -> Path | None:
+        """Move the SAE's files to `kept/`, with a label that says what they were."""
         home, kept = self.home(sae_id), self.root / "kept" / sae_id
         self.drop_parts(sae_id)
-        if not home.is_dir() or not any(home.iterdir()):
+        shutil.rmtree(home / "native.draft", ignore_errors=True)
+        if not home.is_dir() or not size_of(home):
             return None
-        kept.parent.mkdir(exist_ok=True)
-        home.rename(kept)
+        with disk_errors():
+            (home / "kept.json").write_text(json.dumps(label), encoding="utf-8")
+            kept.parent.mkdir(exist_ok=True)
+            home.rename(kept)
         return kept
 
-    def kept(self) -> list[tuple[str, int]]:
-        """Name and bytes of every folder in `kept/`."""
+    def kept(self) -> list[Kept]:
         folder = self.root / "kept"
         if not folder.is_dir():
             return []
-        return [(path.name, size_of(path)) for path in sorted(folder.iterdir()) if path.is_dir()]
+        folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+        return [Kept(path.name, size_of(path), _label(path)) for path in folders]
 
     def remove_kept(self, name: str) -> None:
         if not _ID.fullmatch(name):
@@ -239,7 +241,8 @@ class Library:
         folder = self.root / "kept" / name
         if not folder.is_dir():
             raise Conflict(f"There are no kept files of {name}.")
-        shutil.rmtree(folder, ignore_errors=True)
+        with disk_errors():
+            shutil.rmtree(folder)
 
     def relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -248,14 +251,29 @@ class Library:
         return shutil.disk_usage(self.root).free
 
 
-def target_in(folder: Path, name: str) -> Path:
-    """The path of a remote name below `folder`. Raises UnsafeName."""
-    refuse_unsafe([name])
-    return folder.joinpath(*PurePosixPath(name).parts)
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _label(folder: Path) -> Mapping[str, str]:
+    try:
+        label = json.loads((folder / "kept.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # files that somebody put there by hand
+    return label if isinstance(label, dict) else {}
 
 
 def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of every file below `folder`, also while a worker renames some of them."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def sha256_of(path: Path, tick: Tick = lambda done: None) -> str:

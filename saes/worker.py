@@ -57,7 +57,7 @@ class SaeWorker(Worker):
         """Killed, by the system for want of memory or by hand: nothing of the job itself ran on."""
         try:
             for job_id in job.args[:1]:
-                jobs.horse_died(job_id)
+                jobs.horse_died(job_id, retpid)
         except (DatabaseError, RedisError):
             log.warning("the death of a job's process could not be noted; recovery will find it")
         finally:

@@ -72,7 +72,7 @@
   const changed = (card, attribute) => {
     if (attribute === "data-announce")
       document.getElementById("announcer").textContent = card.dataset.announce;
-    else if (["converting", "ready", "error"].includes(card.dataset.state))
+    else if (!card.dataset.phase.endsWith("looking")) // from the next stage on there is more to show
       all("[data-refresh]").forEach((part) => htmx.trigger(part, "mistudio:refresh"));
   };
   new MutationObserver((changes) => {
@@ -81,21 +81,22 @@
         changed(target, attributeName);
   }).observe(document.body, {
     subtree: true, attributes: true, attributeOldValue: true,
-    attributeFilter: ["data-announce", "data-state"],
+    attributeFilter: ["data-announce", "data-phase"],
   });
 
   // A morph must neither close what the user opened nor overwrite what is being typed.
-  Idiomorph.defaults.ignoreActiveValue = true;
+  Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) =>
+    !(node === document.activeElement && node.matches("input, select, textarea"));
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
     !(name === "open" && node.matches("details, dialog"));
 
   // --- requests ---------------------------------------------------------------------------------
 
-  /* Addresses carry only the filters that are set. */
+  /* Addresses carry only what differs from the page as it opens. */
   on("htmx:configRequest", (event) => {
     if (!event.target.matches?.(".filters")) return;
     const { formData } = event.detail;
-    for (const [name, value] of [...formData]) if (!value) formData.delete(name);
+    for (const [name, value] of [...formData]) if (!value || (name === "sort" && value === "newest")) formData.delete(name);
   });
 
   const problem = () => document.getElementById("problem");

@@ -1,7 +1,6 @@
 """One Hub: commits, listings, and where the bytes of a file lie."""
 
 import re
-import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,12 +12,14 @@ from huggingface_hub.hf_api import RepoFile
 
 from saes import errors
 from saes.hub.explain import Asked, explained, not_found
-from saes.hub.http import endpoints, origin_of, ranged
+from saes.hub.http import endpoints, origin_of, ranged, within
 from saes.hub.refs import Listing, RemoteFile, RepoRef
-from saes.storage import Expected, why_unsafe
+from saes.safe_names import why_unsafe
+from saes.storage import Expected
 
-MOST_FILES = 400_000
+MOST_FILES = 400_000  # and folders
 LISTING_SECONDS = 60
+LARGEST_FILE = 2**50
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 INFO = ["sha", "private", "gated", "lastModified", "cardData", "downloads", "likes"]
@@ -45,7 +46,7 @@ class Hub:
             raise not_found(self._asked(ref.id)) from None
 
     def _info(self, ref: RepoRef) -> tuple[RepoRef, Any]:
-        with explained(self._asked(ref.id)):
+        with explained(self._asked(ref.id)), within(LISTING_SECONDS):
             info = self._api.repo_info(
                 ref.id,
                 repo_type=ref.type,
@@ -71,7 +72,7 @@ class Hub:
 
     def files_at(self, pinned: RepoRef) -> Listing:
         """The files of a commit, with sizes and hashes."""
-        with explained(self._asked(pinned.id)):
+        with explained(self._asked(pinned.id)), within(LISTING_SECONDS):
             entries = self._api.list_repo_tree(
                 pinned.id, recursive=True, revision=pinned.revision, repo_type=pinned.type
             )
@@ -92,21 +93,20 @@ class Hub:
 
     def body(self, url: str, start: int, stop: int) -> AbstractContextManager[httpx2.Response]:
         """An answer with exactly the bytes [start, stop) of `url`. Raises Interrupted."""
-        return ranged(url, start, stop, self._token)
+        return ranged(url, start, stop, self.endpoint, self._token)
 
     def _asked(self, repo_id: str, file: str = "") -> Asked:
-        return Asked(self.endpoint, repo_id, self._token is not None, file)
+        return Asked("://".join(origin_of(self.endpoint)), repo_id, self._token is not None, file)
 
 
 def _collect(entries: Iterable[Any], repo_id: str) -> tuple[dict[str, RemoteFile], tuple[str, ...]]:
     files: dict[str, RemoteFile] = {}
     unsafe: list[str] = []
-    deadline = time.monotonic() + LISTING_SECONDS
-    for entry in entries:
+    for number, entry in enumerate(entries):
+        if number >= MOST_FILES or entry.path in files:
+            raise errors.HubMisbehaved(f"The listing of {repo_id} does not end.")
         if not isinstance(entry, RepoFile):
             continue
-        if entry.path in files or len(files) >= MOST_FILES or time.monotonic() > deadline:
-            raise errors.HubMisbehaved(f"The listing of {repo_id} does not end.")
         if why_unsafe(entry.path):
             unsafe.append(entry.path)
         else:
@@ -116,8 +116,8 @@ def _collect(entries: Iterable[Any], repo_id: str) -> tuple[dict[str, RemoteFile
 
 def _expected(entry: RepoFile) -> Expected:
     """Size and hash. A hash that is none (the Hub masks those of gated files) is left empty."""
-    if entry.size < 0:
-        raise errors.HubMisbehaved(f"{entry.path}: the Hub gives a negative size.")
+    if not 0 <= entry.size < LARGEST_FILE:
+        raise errors.HubMisbehaved(f"{entry.path}: the Hub gives no possible size.")
     sha256 = entry.lfs.sha256 if entry.lfs else ""
     if entry.lfs:
         return Expected(entry.size, sha256=sha256 if _SHA256.fullmatch(sha256) else "")

@@ -8,14 +8,25 @@ import httpx2
 from huggingface_hub import errors as hf_errors
 
 from saes import errors
-from saes.hub.http import TooManyRequests, rate_limited
+from saes.hub.http import ServerTrouble, TooManyRequests, rate_limited
+
+# What the client raises where an answer is not what a Hub says.
+MISBEHAVIOUR = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+    httpx2.InvalidURL,
+)
 
 
 @dataclass(frozen=True)
 class Asked:
     """What was asked for, and whether with a token: the same answer means different things."""
 
-    endpoint: str
+    endpoint: str  # scheme and host alone: a mirror's URL may hold a password
     repo_id: str
     with_token: bool
     file: str = ""
@@ -28,6 +39,8 @@ def explained(asked: Asked) -> Iterator[None]:
         yield
     except TooManyRequests as error:
         raise rate_limited(error.retry_after) from error
+    except ServerTrouble as error:
+        raise _in_trouble(asked, error.status) from error
     except hf_errors.OfflineModeIsEnabled as error:
         raise errors.HubUnreachable("miStudio is in offline mode (HF_HUB_OFFLINE).") from error
     except hf_errors.HFValidationError as error:
@@ -36,7 +49,7 @@ def explained(asked: Asked) -> Iterator[None]:
         raise _refusal(error, asked) from error
     except httpx2.HTTPError as error:
         raise errors.HubUnreachable(f"{asked.endpoint} cannot be reached.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except MISBEHAVIOUR as error:
         raise errors.HubMisbehaved(f"{asked.endpoint} did not answer like a Hub.") from error
 
 
@@ -55,6 +68,10 @@ def _refusal(error: hf_errors.HfHubHTTPError, asked: Asked) -> errors.SaeError:
         return not_found(asked)
     if status == 403:
         return errors.AccessDenied(f"This token may not read {asked.repo_id}.")
+    return _in_trouble(asked, status)
+
+
+def _in_trouble(asked: Asked, status: int) -> errors.HubUnreachable:
     return errors.HubUnreachable(f"{asked.endpoint} answered with an error ({status}).")
 
 

@@ -1,6 +1,8 @@
 """Requests for bytes: pinned origins, exact ranges, and no token to a foreign host."""
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,10 +14,19 @@ import huggingface_hub as hf
 from saes import errors
 
 TIMEOUT = httpx2.Timeout(30, connect=10)
+MOST_BYTES = 64 * 2**20  # of one answer of the API: a page of 1,000 files has half a MB
+_limit = threading.local()
 
 
 class Interrupted(Exception):
     """A transfer broke off in a way that asking again may mend."""
+
+
+class ServerTrouble(Exception):
+    """The Hub's API answered 5xx."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
 
 
 class TooManyRequests(Exception):
@@ -34,16 +45,46 @@ def origin_of(url: str) -> tuple[str, str]:
 endpoints: set[tuple[str, str]] = set()
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """All requests of this thread to the API, together, take no longer: pages may have no end."""
+    _limit.end = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        del _limit.end
+
+
+def _check_time() -> None:
+    if time.monotonic() > getattr(_limit, "end", float("inf")):
+        raise errors.HubMisbehaved("The Hub's answer does not end.")
+
+
 def _pin(request: httpx2.Request) -> None:
     """The API client talks to the Hub's own origin only: no page link or redirect leads it off."""
+    _check_time()
     if origin_of(str(request.url)) not in endpoints:
         raise errors.HubMisbehaved("The Hub pointed to another host for its own listing.")
 
 
 def _no_long_sleep(response: httpx2.Response) -> None:
-    # huggingface_hub would sleep through Retry-After, however long, inside a page view.
+    # huggingface_hub would sleep through Retry-After, however long, and 23 s through 5xx, inside
+    # a page view. Those who can wait ask again themselves.
     if response.status_code == 429:
         raise TooManyRequests(retry_after(response.headers))
+    if response.status_code >= 500:
+        raise ServerTrouble(response.status_code)
+
+
+def _read_bounded(response: httpx2.Response) -> None:
+    # Read here, piece by piece: packed, a GB of zeros is a MB, and a body may trickle for ever.
+    body = bytearray()
+    for piece in response.iter_bytes():
+        body += piece
+        _check_time()
+        if len(body) > MOST_BYTES:
+            raise errors.HubMisbehaved("The Hub's answer is too large.")
+    response._content = bytes(body)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -53,11 +94,15 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _api_client() -> httpx2.Client:
-    hooks: dict[str, list[Callable[..., Any]]] = {"request": [_pin], "response": [_no_long_sleep]}
+    hooks: dict[str, list[Callable[..., Any]]] = {
+        "request": [_pin],
+        "response": [_no_long_sleep, _read_bounded],
+    }
     return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=TIMEOUT)
 
 
 hf.set_client_factory(_api_client)
+logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its warnings print whole URLs
 _bodies_lock = threading.Lock()
 _bodies: list[httpx2.Client] = []
 
@@ -71,13 +116,15 @@ def _body_client() -> httpx2.Client:
 
 
 @contextmanager
-def ranged(url: str, start: int, stop: int, token: str | None) -> Iterator[httpx2.Response]:
+def ranged(
+    url: str, start: int, stop: int, home: str, token: str | None
+) -> Iterator[httpx2.Response]:
     """An answer with exactly the bytes [start, stop) of `url`. Raises Interrupted.
 
-    The token goes along only to the Hub's own origin.
+    The token goes along only to the origin of `home`, the Hub that it is for.
     """
     headers = {"Range": f"bytes={start}-{stop - 1}"}
-    if token and origin_of(url) in endpoints:
+    if token and origin_of(url) == origin_of(home):
         headers["Authorization"] = f"Bearer {token}"
     headers["Accept-Encoding"] = "identity"
     try:
@@ -86,6 +133,8 @@ def ranged(url: str, start: int, stop: int, token: str | None) -> Iterator[httpx
             yield answer
     except httpx2.HTTPError as error:
         raise Interrupted(f"the connection broke ({type(error).__name__})") from error
+    except (httpx2.InvalidURL, ValueError) as error:
+        raise errors.HubMisbehaved("The Hub gave no usable address for the file.") from error
 
 
 def _check_answer(answer: httpx2.Response, start: int, stop: int) -> None:

@@ -1,7 +1,8 @@
-"""The parts of pages that need more than a value: icons, statuses, progress, facts, certificates."""
+"""Parts of pages that are more than a value: icons, statuses, progress, facts, certificates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version as version_of
 from math import log10
 from typing import Any
@@ -20,6 +21,7 @@ from saes.models import Job, Sae
 from saes.progress import Stage
 from saes.recorder import SPANS
 from saes.snippets import Snippet, snippets_for
+from saes.storage import Kept
 from saes.templatetags.values import duration, filesize, out_of
 
 register = template.Library()
@@ -34,6 +36,7 @@ def version() -> str:
 
 
 @register.simple_tag
+@cache  # a list shows some hundred of a dozen drawings
 def icon(name: str, extra: str = "") -> SafeString:
     """A drawing for the eye only: the text beside it says the same."""
     return format_html(
@@ -85,7 +88,7 @@ JOB_STATES = {
 
 @register.filter
 def shown(sae: Sae) -> Shown:
-    """Two kinds of "error" are none to a person: what was cancelled, and what waits for an answer."""
+    """Two kinds of "error" are none to a person: what was cancelled and what needs an answer."""
     if sae.status == Sae.Status.ERROR and sae.error_code == "cancelled":
         return CANCELLED
     if sae.status == Sae.Status.ERROR and sae.error_code == "needs_facts":
@@ -112,10 +115,13 @@ def steps(job: Job) -> list[Step]:
     """The stages of this kind of job, and which of them is at work."""
     stages = list(SPANS[job.kind])
     at = stages.index(Stage(job.stage)) if job.stage in stages else -1
-    return [
-        Step(stage.title(), number + 1, "done" if number < at else "now" if number == at else "next")
-        for number, stage in enumerate(stages)
-    ]
+    return [Step(stage.title(), n + 1, _place(n, at)) for n, stage in enumerate(stages)]
+
+
+def _place(number: int, at: int) -> str:
+    if number == at:
+        return "now"
+    return "done" if number < at else "next"
 
 
 @register.filter
@@ -297,7 +303,7 @@ class Disk:
 
 
 @register.simple_tag
-def disk(used: int, folders: list[tuple[str, int]], free: int) -> Disk:
-    kept = sum(size for _, size in folders)
+def disk(used: int, folders: list[Kept], free: int) -> Disk:
+    kept = sum(folder.size for folder in folders)
     whole = max(1, used + kept + free)
     return Disk(kept, used / whole * 100, (used + kept) / whole * 100)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 register = template.Library()
@@ -19,11 +19,8 @@ JUST_NOW = 5  # seconds
 
 
 def _unit(size: float) -> tuple[str, int, int]:
-    # 999,950,000 bytes are 1.00 GB: 1000.0 MB would be a lie of rounding.
-    return next(
-        (unit for unit in UNITS if round(size / unit[1], unit[2]) >= 1 and size >= unit[1] * 0.9995),
-        ("B", 1, 0),
-    )
+    # From 999.5 MB on it is 1.00 GB: never 1000.0 MB.
+    return next((unit for unit in UNITS if size >= unit[1] * 0.9995), ("B", 1, 0))
 
 
 @register.filter
@@ -87,6 +84,16 @@ def duration(seconds: float | None) -> str:
 @register.filter
 def short(digest: str, length: int = 10) -> str:
     return str(digest)[:length]
+
+
+@register.filter
+def ticked(text: object) -> SafeString:
+    """Words between `backticks` as code."""
+    parts: list[str | SafeString] = list(str(text).split("`"))
+    if len(parts) % 2:  # else there is one tick too many, as part of a name
+        parts[1::2] = [format_html("<code>{}</code>", part) for part in parts[1::2]]
+        return format_html_join("", "{}", ((part,) for part in parts))
+    return format_html("{}", text)
 
 
 @register.filter

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from saes import jobs, preview, services, vault
-from saes.errors import SaeError
+from saes.errors import AlreadyHere, SaeError
 from saes.forms import DownloadForm, RepoForm
 from saes.hub import RepoRef
 from saes.views.common import Request, go, show, show_error
@@ -107,10 +107,10 @@ def download(request: Request) -> HttpResponse:
     form = DownloadForm(request.POST)
     if not form.is_valid():
         return show(request, "saes/hub.html", status=422, form=RepoForm(), problem=form.errors)
-    wanted = form.to_request()
-    if there := services.already_here(wanted):
-        return go(request, "saes:detail", there.id, say="This SAE is in the library already.")
-    job = jobs.start_download(request.user, wanted, vault.of(request.user))
+    try:
+        job = jobs.start_download(request.user, form.to_request(), vault.of(request.user))
+    except AlreadyHere as there:
+        return go(request, "saes:detail", there.sae_id, say=str(there))
     return go(request, "saes:detail", job.sae_id)
 
 

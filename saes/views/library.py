@@ -152,7 +152,7 @@ def facts(request: Request, sae: Sae) -> HttpResponse:
         context = _detail_context(sae) | {"facts_form": form}
         return show(request, "saes/detail.html", status=422, **context)
     if services.give_facts(sae, form.given()):
-        jobs.go_on(request.user, sae)
+        jobs.retry(request.user, sae)
         return go(request, "saes:detail", sae.id, say="Thank you. It is being converted.")
     return go(request, "saes:detail", sae.id, say="Saved.")
 

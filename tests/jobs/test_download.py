@@ -1,9 +1,14 @@
 """From a repository to a certified SAE: the pipeline on real samples, over real sockets."""
 
+import threading
+import time
+
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from saes import jobs, services
+from saes.errors import AlreadyHere, DataMissing
 from saes.hub import RepoRef
 from saes.models import Job, Sae, SaeFile
 from saes.services import DownloadRequest
@@ -136,3 +141,89 @@ def test_deleting_during_a_download_leaves_neither_row_nor_file(hub: LocalHub) -
     jobs.run(job.id)
     assert not Sae.objects.filter(id=job.sae_id).exists()
     assert not (settings.DATA_DIR / "saes" / job.sae_id).exists()
+
+
+def in_background(job: Job) -> threading.Thread:
+    """A worker at it, in a thread with its own connection."""
+
+    def work() -> None:
+        jobs.run(job.id)
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def wait_for_stage(job: Job, stage: str) -> None:
+    for _ in range(400):
+        job.refresh_from_db()
+        if job.stage == stage:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"it is still {job.stage}")
+
+
+def test_a_retry_right_after_a_cancel_waits_for_the_old_worker_to_let_go(hub: LocalHub) -> None:
+    hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
+    hub.faults.add("params.npz", faults.stall(4000, 3), where="cdn", times=1, skip=12)
+    wanted = DownloadRequest(RepoRef("google/gemma-scope-2b-pt-res"), GEMMA)
+    job = jobs.start_download(None, wanted, None)
+    old = in_background(job)
+    wait_for_stage(job, "downloading")
+    jobs.cancel(job)
+    again = jobs.retry(None, job.sae)
+    new = in_background(again)
+    old.join()
+    new.join()
+    again.refresh_from_db()
+    assert (again.state, again.error_message) == (Job.State.DONE, "")
+
+
+def test_deleting_while_the_hub_stalls_leaves_neither_row_nor_file(hub: LocalHub) -> None:
+    hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
+    hub.faults.add("params.npz", faults.stall(4000, 2), where="cdn", times=1, skip=12)
+    wanted = DownloadRequest(RepoRef("google/gemma-scope-2b-pt-res"), GEMMA)
+    job = jobs.start_download(None, wanted, None)
+    worker = in_background(job)
+    wait_for_stage(job, "downloading")
+    jobs.delete_sae(job.sae, keep_files=False)
+    worker.join()
+    assert not Sae.objects.filter(id=job.sae_id).exists()
+    assert not (settings.DATA_DIR / "saes" / job.sae_id).exists()
+
+
+def test_a_source_file_that_changed_on_disk_is_never_certified_as_the_one_that_was_checked(
+    hub: LocalHub,
+) -> None:
+    hub.add_repo("someone/saes", sample_files("saelens_v6_standard"))
+    sae = bring_in("someone/saes", "blocks.3.hook_resid_post")
+    weights = next((settings.DATA_DIR / "saes" / sae.id).rglob("source/**/sae_weights.safetensors"))
+    body = bytearray(weights.read_bytes())
+    body[-1] ^= 1
+    weights.write_bytes(body)
+    jobs.run(jobs.start_conversion(None, sae).id)
+    sae.refresh_from_db()
+    assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "data_missing")
+    jobs.run(jobs.retry(None, sae).id)
+    sae.refresh_from_db()
+    assert sae.status == Sae.Status.READY
+
+
+def test_keeping_files_that_cannot_be_moved_deletes_nothing(hub: LocalHub) -> None:
+    hub.add_repo("someone/saes", sample_files("saelens_v6_standard"))
+    sae = bring_in("someone/saes", "blocks.3.hook_resid_post")
+    (settings.DATA_DIR / "kept").write_text("a file where the folder should be")
+    with pytest.raises(DataMissing):
+        jobs.delete_sae(sae, keep_files=True)
+    assert Sae.objects.filter(id=sae.id).exists()
+    assert (settings.DATA_DIR / "saes" / sae.id / "native").is_dir()
+
+
+def test_pressing_download_twice_makes_one_sae(hub: LocalHub) -> None:
+    repo = hub.add_repo("someone/saes", sample_files("saelens_v6_standard"))
+    wanted = DownloadRequest(RepoRef("someone/saes", revision=repo.sha), "blocks.3.hook_resid_post")
+    first = jobs.start_download(None, wanted, None)
+    with pytest.raises(AlreadyHere) as there:
+        jobs.start_download(None, wanted, None)
+    assert there.value.sae_id == first.sae_id

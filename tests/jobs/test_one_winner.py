@@ -134,7 +134,7 @@ def test_the_former_worker_of_a_requeued_job_cannot_write_any_more(job: Job) -> 
 def test_a_job_that_kills_its_worker_again_and_again_is_given_up_with_advice(job: Job) -> None:
     for _ in range(jobs.MOST_DEATHS):
         claimed(job)
-        jobs.horse_died(job.id)
+        jobs.horse_died(job.id, os.getpid())
     job.refresh_from_db()
     assert (job.state, job.error_code) == (Job.State.FAILED, "worker_killed")
 
@@ -143,7 +143,7 @@ def test_deaths_with_progress_between_them_are_not_counted_together(job: Job) ->
     for progress in range(2 * jobs.MOST_DEATHS):
         claimed(job)
         Job.objects.filter(id=job.id).update(progress=progress)
-        jobs.horse_died(job.id)
+        jobs.horse_died(job.id, os.getpid())
     job.refresh_from_db()
     assert job.state == Job.State.QUEUED
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from saes.errors import UnsafeName
-from saes.storage import Library, refuse_unsafe, why_unsafe
+from saes.safe_names import refuse_unsafe, why_unsafe
+from saes.storage import Library
 
 BAD = [
     "../x", "a/../../x", "/etc/x", "..\\x", "a\\..\\..\\x", "C:\\x", "D:x", "\\\\host\\share\\x",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from saes.errors import DataMissing, HashMismatch
+from saes.errors import Conflict, DataMissing, HashMismatch
 from saes.storage import Expected, Library, PartFile
 
 ID = "sae_0123456789ab"
@@ -96,8 +96,41 @@ def test_kept_files_leave_the_library_without_their_parts(shelf: Library) -> Non
     (shelf.source(ID) / "cfg.json").write_text("{}")
     with part(shelf) as unfinished:
         unfinished.write(BODY[:10])
-    assert shelf.keep(ID) is not None
-    assert shelf.kept() == [(ID, 2)]
+    assert shelf.keep(ID, {"name": "mine"}) is not None
+    (kept,) = shelf.kept()
+    assert (kept.name, kept.label) == (ID, {"name": "mine"})
     assert not shelf.home(ID).exists()
     shelf.remove_kept(ID)
     assert shelf.kept() == []
+
+
+def test_bytes_that_another_process_appended_are_found_before_anything_is_published(
+    shelf: Library,
+) -> None:
+    with part(shelf) as mine:
+        mine.write(BODY)
+        with mine.path.open("ab") as other:
+            other.write(b"more")
+        with pytest.raises(HashMismatch):
+            mine.publish(shelf.source(ID) / "params.npz")
+
+
+def test_one_process_at_a_time_writes_below_an_sae(shelf: Library) -> None:
+    with shelf.hold(ID, nothing), pytest.raises(Conflict), shelf.hold(ID, nothing, seconds=0.1):
+        pass
+    with shelf.hold(ID, nothing, seconds=0.1):
+        assert (shelf.root / "run" / "locks" / ID).exists()
+
+
+def nothing() -> None:
+    """Nobody cancels in these tests."""
+
+
+@pytest.mark.parametrize("blocked", ["saes", "run"])
+def test_a_data_directory_that_cannot_be_used_is_said_in_a_sentence(
+    tmp_path: Path, blocked: str
+) -> None:
+    (tmp_path / blocked).write_text("a file where a folder should be")
+    broken = Library(tmp_path)
+    with pytest.raises(DataMissing, match="cannot be used"), broken.hold(ID, nothing):
+        broken.open_home(ID)

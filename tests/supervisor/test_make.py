@@ -18,7 +18,7 @@ SHOW_ENVIRONMENT = "#!/bin/sh\nenv\n"
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """An installed tree, whose Python shows the environment that it was given."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "tools", "tests/browser"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "mistudio", "tests/browser"):
         source, target = ROOT / name, tmp_path / name
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     python = tmp_path / ".venv" / "bin" / "python"

@@ -1,0 +1,277 @@
+"""The socket of pages: who may open it, and what it says."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from channels.db import database_sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings as configured
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import Settings
+
+from mistudio.asgi import application
+from saes import accounts, jobs, services
+from saes.models import Job, Sae
+from saes.progress import Stage
+from saes.recorder import JobReporter, nudge
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+HOME = "http://localhost:8000"
+Headers = list[tuple[bytes, bytes]]
+Open = Callable[..., Awaitable[WebsocketCommunicator]]
+
+
+@pytest.fixture(autouse=True)
+def data_dir(settings: Settings, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+
+
+def cookie_of(user: User) -> str:
+    client = Client()
+    client.force_login(user, backend=BACKEND)
+    return (
+        f"{configured.SESSION_COOKIE_NAME}={client.cookies[configured.SESSION_COOKIE_NAME].value}"
+    )
+
+
+@pytest.fixture
+def cookie(transactional_db: None) -> str:
+    return cookie_of(accounts.ensure_owner())
+
+
+@pytest.fixture
+def sae(transactional_db: None) -> Sae:
+    return Sae.objects.create(name="an SAE", source=Sae.Source.HUGGINGFACE)
+
+
+@pytest.fixture
+def job(sae: Sae) -> Job:
+    Job.objects.create(kind=Job.Kind.DOWNLOAD, sae=sae, id="job_000000000001")
+    claimed = Job.objects.claim("job_000000000001", "elsewhere 1 1")
+    assert claimed is not None
+    return claimed
+
+
+def headers(
+    cookie: str = "", origin: str | None = HOME, host: str | None = "localhost:8000"
+) -> Headers:
+    made = {b"cookie": cookie, b"origin": origin, b"host": host}
+    return [(name, value.encode()) for name, value in made.items() if value is not None]
+
+
+def to(path: str, sent: Headers) -> WebsocketCommunicator:
+    return WebsocketCommunicator(application, path, headers=sent)
+
+
+@pytest.fixture
+async def sockets(cookie: str) -> AsyncIterator[Open]:
+    """Opens sockets as the owner's browser does, and closes them at the end."""
+    opened: list[WebsocketCommunicator] = []
+
+    async def connect(*ids: str) -> WebsocketCommunicator:
+        query = "&".join(f"sae={sae_id}" for sae_id in ids)
+        made = to(f"/ws/pages/?{query}", headers(cookie))
+        opened.append(made)
+        assert (await made.connect())[0]
+        return made
+
+    yield connect
+    for one in opened:
+        await one.disconnect()
+
+
+async def is_let_in(path: str, sent: Headers) -> bool:
+    socket = to(path, sent)
+    answer, _ = await socket.connect()
+    await socket.disconnect()
+    return bool(answer)
+
+
+# --- who may open it ------------------------------------------------------------------------------
+
+FOREIGN = [
+    {"origin": "http://evil.example"}, {"origin": "http://localhost:9000"}, {"origin": "null"},
+    {"origin": None}, {"origin": ""}, {"origin": "https://localhost:8000"},
+    {"origin": "http://localhost"}, {"origin": "http://localhost:8000.evil.example"},
+    {"origin": "http://evil.example#http://localhost:8000"}, {"origin": "http://127.0.0.1:8000"},
+    {"origin": "http://localhost:8000/"}, {"origin": "file://"},
+    {"host": "evil.example", "origin": "http://evil.example"},
+    {"host": "evil.example:8000", "origin": "http://evil.example:8000"},
+    {"host": "localhost.evil.example", "origin": "http://localhost.evil.example"},
+    {"host": None}, {"host": "", "origin": "http://"}, {"host": None, "origin": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", FOREIGN, ids=str)
+async def test_a_foreign_page_opens_no_socket(cookie: str, wrong: dict[str, str | None]) -> None:
+    assert not await is_let_in("/ws/pages/", headers(cookie, **wrong))
+
+
+async def test_an_anonymous_visitor_opens_no_socket(cookie: str, sae: Sae) -> None:
+    name = cookie.split("=")[0]
+    for wrong in ("", f"{name}=", f"{name}=forged", "other=1", f"{name}={'a' * 32}"):
+        assert not await is_let_in(f"/ws/pages/?sae={sae.id}", headers(wrong))
+
+
+async def test_the_own_page_opens_one_under_every_allowed_name(cookie: str) -> None:
+    for host in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:8000"):
+        assert await is_let_in("/ws/pages/", headers(cookie, f"http://{host}".lower(), host))
+
+
+async def test_the_public_address_counts_with_its_port(cookie: str, settings: Settings) -> None:
+    settings.PUBLIC_URL = "https://lab.example:8443"
+    settings.ALLOWED_HOSTS = ["localhost", "lab.example"]
+    host = "lab.example:8443"
+    assert await is_let_in("/ws/pages/", headers(cookie, "https://lab.example:8443", host))
+    for origin in ("https://lab.example", "http://lab.example", "https://lab.example:8444"):
+        assert not await is_let_in("/ws/pages/", headers(cookie, origin, host))
+
+
+async def test_a_host_that_is_not_allowed_is_refused_whatever_the_origin(
+    cookie: str, settings: Settings
+) -> None:
+    settings.PUBLIC_URL = "https://lab.example"
+    settings.ALLOWED_HOSTS = ["lab.example"]
+    assert not await is_let_in("/ws/pages/", headers(cookie, "https://lab.example", "evil.example"))
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/ws/", "/ws/pages", "/ws/other/", "/admin/", "/ws/pages/x/"]
+)
+async def test_an_unknown_address_is_refused_without_a_traceback(
+    cookie: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not await is_let_in(path, headers(cookie))
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "sae=", "sae=none", "sae=../..", "sae=%00", "sae=%ff", "x=1", "sae=<b>", "&&&", "sae=a;b"],
+)
+async def test_nothing_to_watch_is_no_error(cookie: str, query: str) -> None:
+    assert await is_let_in(f"/ws/pages/?{query}", headers(cookie))
+
+
+# --- what it says ---------------------------------------------------------------------------------
+
+
+async def test_the_present_state_comes_first(sockets: Open, sae: Sae, job: Job) -> None:
+    socket = await sockets(sae.id)
+    text = await socket.receive_from()
+    assert f'id="card-{sae.id}"' in text
+    assert 'hx-swap-oob="morph"' in text
+    assert 'data-active="yes"' in text
+    assert await socket.receive_nothing()
+
+
+async def test_a_nudge_brings_the_row_as_it_is_now(sockets: Open, sae: Sae, job: Job) -> None:
+    socket = await sockets(sae.id)
+    await socket.receive_from()
+    reporter = JobReporter(job)
+    await database_sync_to_async(reporter.say)(Stage.DOWNLOADING, "Downloading", file="a.npz")
+    text = await socket.receive_from()
+    assert "a.npz" in text
+    assert 'data-state="downloading"' in text
+
+
+async def test_versions_never_go_backward(sockets: Open, sae: Sae, job: Job) -> None:
+    socket = await sockets(sae.id)
+    reporter = JobReporter(job)
+    for done in range(5):
+        await database_sync_to_async(reporter.say)(Stage.DOWNLOADING, f"part {done}")
+    await database_sync_to_async(jobs.cancel)(job)
+    texts = [await socket.receive_from() for _ in range(7)]
+    versions = [int(re.findall(r'data-version="(\d+)"', text)[0]) for text in texts]
+    assert versions == sorted(versions)
+    assert "Cancelled" in texts[-1]
+
+
+async def test_only_what_is_watched_is_told(sockets: Open, sae: Sae) -> None:
+    other = await database_sync_to_async(Sae.objects.create)(name="other", source="local")
+    socket = await sockets(sae.id)
+    await socket.receive_from()
+    await database_sync_to_async(nudge)(other.id)
+    assert await socket.receive_nothing()
+
+
+async def test_a_deleted_sae_is_gone(sockets: Open, sae: Sae) -> None:
+    sae_id = sae.id
+    socket = await sockets(sae_id)
+    await socket.receive_from()
+    await database_sync_to_async(jobs.delete_sae)(sae, keep_files=False)
+    text = await socket.receive_from()
+    assert 'data-state="gone"' in text
+    assert f'id="card-{sae_id}"' in text
+
+
+async def test_an_sae_deleted_during_its_job_is_gone_too(sockets: Open, sae: Sae, job: Job) -> None:
+    socket = await sockets(sae.id)
+    await database_sync_to_async(jobs.delete_sae)(sae, keep_files=False)
+    texts = [await socket.receive_from()]
+    while 'data-state="gone"' not in texts[-1]:
+        texts.append(await socket.receive_from())
+    assert len(texts) <= 4
+
+
+@pytest.mark.parametrize("frame", ["hello", '{"HEADERS": {}}', "x" * 2**20])
+async def test_a_page_that_talks_is_hung_up_on(sockets: Open, sae: Sae, frame: str) -> None:
+    socket = await sockets(sae.id)
+    await socket.receive_from()
+    await socket.send_to(text_data=frame)
+    assert (await socket.receive_output())["type"] == "websocket.close"
+
+
+async def test_bytes_are_hung_up_on_too(sockets: Open) -> None:
+    socket = await sockets()
+    await socket.send_to(bytes_data=b"\x00")
+    assert (await socket.receive_output())["type"] == "websocket.close"
+
+
+def _many(count: int) -> list[str]:
+    made = Sae.objects.bulk_create(Sae(name=f"{n}", source="local") for n in range(count))
+    return [sae.id for sae in made]
+
+
+async def test_at_most_a_hundred_are_watched(sockets: Open) -> None:
+    ids = await database_sync_to_async(_many)(120)
+    socket = await sockets(*ids[:60], *ids[:60], *ids)
+    told = set()
+    for _ in range(100):
+        told |= set(re.findall(r'id="card-(\w+)"', await socket.receive_from()))
+    assert told == set(ids[:100])
+    assert await socket.receive_nothing()
+
+
+async def test_after_a_socket_is_closed_nothing_is_sent_to_it(
+    sockets: Open, sae: Sae, caplog: pytest.LogCaptureFixture
+) -> None:
+    socket = await sockets(sae.id)
+    await socket.receive_from()
+    await socket.disconnect()
+    await database_sync_to_async(nudge)(sae.id)
+    assert "Traceback" not in caplog.text
+
+
+async def test_text_of_others_is_escaped_on_the_socket(sockets: Open, sae: Sae) -> None:
+    def rename(text: str) -> None:
+        services.edit(sae, name=text, description="", notes="", tags=[])
+        Sae.objects.update(status="error", error_message=text, error_solution=text)
+
+    await database_sync_to_async(rename)("<img src=x onerror=alert(1)>")
+    socket = await sockets(sae.id)
+    assert "<img" not in await socket.receive_from()
+
+
+async def test_many_sockets_at_once_are_all_told(sockets: Open, sae: Sae) -> None:
+    all_of_them = [await sockets(sae.id) for _ in range(20)]
+    for socket in all_of_them:
+        await socket.receive_from()
+    await database_sync_to_async(nudge)(sae.id)
+    texts: list[Any] = [await socket.receive_from() for socket in all_of_them]
+    assert len(set(texts)) == 1
