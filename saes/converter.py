@@ -4,9 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from saes.certificate import Certificate, compare
-from saes.errors import CannotRepresent, CertificateFailed, SaeError, SeveralSaes, UnknownFormat
+from saes.errors import (
+    BrokenFile,
+    CannotRepresent,
+    CertificateFailed,
+    SaeError,
+    SeveralSaes,
+    UnknownFormat,
+)
 from saes.formats import FORMATS, FolderSource, by_slug, find_saes, identify
 from saes.formats.base import ROOT, Given, Sae, SaeInfo, Source, Tree, WritableFormat
 from saes.formats.given import cleaned, dtype_code, refuse_missing
@@ -96,7 +104,10 @@ def certify(
     copy = by_slug(written.format).reference(target, written.where, {})
     progress.say(Stage.VERIFYING, "Comparing the conversion with its source")
     total = _weights(info) + _weights(written)
-    return compare(original, copy, _Ticker(progress, total))
+    try:
+        return compare(original, copy, _Ticker(progress, total))
+    except BadZipFile as error:
+        raise BrokenFile("A weight file does not match its own checksum.") from error
 
 
 def load(

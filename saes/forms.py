@@ -1,6 +1,5 @@
 """What users type, checked at the edge and returned as the values that services take."""
 
-import json
 from typing import Any
 
 from django import forms
@@ -96,10 +95,8 @@ class FactsForm(forms.Form):
             self.fields[fact.name] = _field_for(fact)
 
     def given(self) -> dict[str, Any]:
-        """Only what was filled in, typed as in JSON: numbers and booleans are not strings."""
-        return {
-            name: _typed(name, value) for name, value in self.cleaned_data.items() if value != ""
-        }
+        """Only what was filled in; services give it its type."""
+        return {name: value for name, value in self.cleaned_data.items() if value != ""}
 
 
 def _field_for(fact: MissingFact) -> forms.Field:
@@ -109,15 +106,6 @@ def _field_for(fact: MissingFact) -> forms.Field:
             label=fact.name, help_text=fact.question, choices=choices, widget=forms.RadioSelect
         )
     return forms.CharField(label=fact.name, help_text=fact.question, max_length=200)
-
-
-def _typed(name: str, value: str) -> Any:
-    if name in ("k", "layer", "generation", "apply_b_dec_to_input", "norm_scaling_factor"):
-        try:
-            return json.loads(value.lower())
-        except ValueError:
-            return value
-    return value
 
 
 class DeleteForm(forms.Form):

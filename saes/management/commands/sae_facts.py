@@ -1,0 +1,53 @@
+"""`manage.py sae_facts SAE [NAME=VALUE …]`: what an SAE's files do not say, asked and answered."""
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from saes import jobs, services
+from saes.accounts import ensure_owner
+from saes.errors import SaeError
+from saes.models import Sae
+
+
+class Command(BaseCommand):
+    help = "Show the facts that an SAE misses, or give them and go on without downloading again."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("sae", help="its id, sae_…")
+        parser.add_argument("facts", nargs="*", metavar="NAME=VALUE")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        sae = Sae.objects.filter(id=options["sae"]).first()
+        if sae is None:
+            raise CommandError(f"There is no SAE {options['sae']}.")
+        if not options["facts"]:
+            self._show_missing(sae)
+            return
+        try:
+            self._give(sae, dict(_split(fact) for fact in options["facts"]))
+        except SaeError as error:
+            raise CommandError(f"{error} {error.next_step}") from error
+
+    def _show_missing(self, sae: Sae) -> None:
+        for fact in sae.missing_facts:
+            self.stdout.write(f"{fact['name']}: {fact['question']}")
+            for value, meaning in fact["readings"].items():
+                self.stdout.write(f"    {fact['name']}={value}  {meaning}")
+        if not sae.missing_facts:
+            self.stdout.write(f"{sae.name} misses no fact.")
+
+    def _give(self, sae: Sae, given: dict[str, str]) -> None:
+        if services.give_facts(sae, given):
+            job = jobs.retry(ensure_owner(), sae)
+            self.stdout.write(f"{sae.name} is being converted ({job.id}).")
+        else:
+            self.stdout.write("Saved.")
+
+
+def _split(fact: str) -> tuple[str, str]:
+    name, equals, value = fact.partition("=")
+    if not equals or not value:
+        raise CommandError(f"{fact!r} is not of the form NAME=VALUE.")
+    return name, value
