@@ -18,7 +18,7 @@ from saes.errors import AlreadyHere, Conflict, NeedsFacts, SaeError, WorkerKille
 from saes.models import HubToken, Job, Sae
 from saes.processes import is_alive, is_of, this_process
 from saes.progress import Stopped
-from saes.recorder import JobReporter, carry_over
+from saes.recorder import JobReporter, carry_over, nudge
 
 log = logging.getLogger(__name__)
 QUEUE = "sae"
@@ -197,8 +197,10 @@ def delete_sae(sae: Sae, *, keep_files: bool) -> str:
     if keep_files:
         with shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
             kept = services.delete_but_keep(sae)
+        nudge(sae_id)
         return shelf.relative(kept) if kept else ""
     Sae.objects.filter(id=sae_id).delete()
+    nudge(sae_id)
     # A worker that is still at it removes the files itself, once it notices.
     with suppress(Conflict), shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
         shelf.remove(sae_id)

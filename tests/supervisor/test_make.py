@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mistudio import torch_index
 from tests.apps import ROOT
 from tests.browser import install_browser
-from mistudio import torch_index
 
 STAMPS = (".python", ".torch", ".product", ".tools", ".browser")
 SHOW_ENVIRONMENT = "#!/bin/sh\nenv\n"
