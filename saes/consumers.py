@@ -25,7 +25,8 @@ class PageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.close()
             return
         query = parse_qs(self.scope["query_string"].decode("latin-1"))
-        watched = list(dict.fromkeys(query.get("sae", [])))[:MOST_WATCHED]
+        named = [sae_id for sae_id in query.get("sae", []) if sae_id.isprintable()]  # no NUL
+        watched = list(dict.fromkeys(named))[:MOST_WATCHED]
         existing = await database_sync_to_async(_existing)(watched)
         # Groups first: what changes between the first look and the subscription is not missed.
         for sae_id in existing:

@@ -72,7 +72,8 @@
   const changed = (card, attribute) => {
     if (attribute === "data-announce")
       document.getElementById("announcer").textContent = card.dataset.announce;
-    else if (!card.dataset.phase.endsWith("looking")) // from the next stage on there is more to show
+    // From the second stage on there is more to show; of what is gone there is nothing to fetch.
+    else if (!/looking$|^gone$/.test(card.dataset.phase))
       all("[data-refresh]").forEach((part) => htmx.trigger(part, "mistudio:refresh"));
   };
   new MutationObserver((changes) => {

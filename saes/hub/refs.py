@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from urllib.parse import unquote
 
 from saes import errors
@@ -75,10 +76,10 @@ class Listing:
     base_model: str = ""
     last_modified: datetime | None = None
     downloads: int = 0
-    tree: Tree = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tree", Tree(self.files, self.repo_id))
+    @cached_property
+    def tree(self) -> Tree:
+        return Tree(self.files, self.repo_id)
 
     @property
     def total_size(self) -> int:

@@ -10,6 +10,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Response,
+    StorageState,
     sync_playwright,
 )
 
@@ -50,18 +51,11 @@ def repositories(app_hub: LocalHub) -> LocalHub:
 class Browsing:
     """Signed-in pages of one product; complaints of their consoles are collected."""
 
-    def __init__(self, browser: Browser, app: App) -> None:
+    def __init__(self, browser: Browser, app: App, cookies: StorageState) -> None:
         self.browser, self.app = browser, app
         self.complaints: list[str] = []
         self._contexts: list[BrowserContext] = []
-        self._state = self._sign_in()
-
-    def _sign_in(self) -> object:
-        page = self.context().new_page()
-        page.goto(self.app.new_sign_in_url())
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url(self.app.url + "/")
-        return page.context.storage_state()
+        self._cookies = cookies
 
     def context(self, **options: object) -> BrowserContext:
         context = self.browser.new_context(base_url=self.app.url, **options)  # type: ignore[arg-type]
@@ -73,7 +67,7 @@ class Browsing:
     ) -> Page:
         size = {"width": width, "height": 900}
         context = self.context(
-            storage_state=self._state, viewport=size, color_scheme=theme, **options
+            storage_state=self._cookies, viewport=size, color_scheme=theme, **options
         )
         page = context.new_page()
         page.on("console", self._note)
@@ -96,9 +90,24 @@ class Browsing:
             context.close()
 
 
+@pytest.fixture(scope="module")
+def cookies(browser: Browser, running_app: App) -> StorageState:
+    """Of somebody who followed a sign-in link."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(running_app.new_sign_in_url())
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(running_app.url + "/")
+    state = context.storage_state()
+    context.close()
+    return state
+
+
 @pytest.fixture
-def browsing(browser: Browser, running_app: App, repositories: LocalHub) -> Iterator[Browsing]:
-    browsing = Browsing(browser, running_app)
+def browsing(
+    browser: Browser, running_app: App, repositories: LocalHub, cookies: StorageState
+) -> Iterator[Browsing]:
+    browsing = Browsing(browser, running_app, cookies)
     yield browsing
     browsing.close()
     assert browsing.complaints == []

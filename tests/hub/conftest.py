@@ -22,6 +22,17 @@ WEIGHTS = Hollow(3_000_000, seed=7)
 CONFIG = b'{"d_sae": 64}\n'
 
 
+@pytest.fixture(autouse=True)
+def plain_client() -> Iterator[None]:
+    """The client as it comes: saes.hub, if it was imported before, gave it limits of ours."""
+    from huggingface_hub.utils import _http
+
+    ours = _http._GLOBAL_CLIENT_FACTORY
+    _http.set_client_factory(_http.default_client_factory)
+    yield
+    _http.set_client_factory(ours)
+
+
 @pytest.fixture
 def hub() -> Iterator[LocalHub]:
     with LocalHub() as local:
