@@ -187,5 +187,7 @@ LOGGING = {
         "huggingface_hub": {"level": "ERROR"},
         "daphne": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        # Anybody can send a foreign Host: a traceback for each would let them fill the log.
+        "django.security.DisallowedHost": {"handlers": [], "propagate": False},
     },
 }

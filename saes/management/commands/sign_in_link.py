@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from saes import accounts
 
@@ -15,7 +16,11 @@ class Command(BaseCommand):
         parser.add_argument("user", nargs="?", default="", help="a user name (default: the owner)")
 
     def handle(self, *args: Any, user: str, **options: Any) -> None:
-        self.stdout.write(accounts.sign_in_url(_find(user) if user else accounts.ensure_owner()))
+        try:
+            link = accounts.sign_in_url(_find(user) if user else accounts.ensure_owner())
+        except DatabaseError as error:
+            raise CommandError("There is no database yet: start miStudio once.") from error
+        self.stdout.write(link)
 
 
 def _find(name: str) -> User:
