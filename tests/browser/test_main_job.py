@@ -40,6 +40,7 @@ def watch(page: Page, until: float) -> list[float]:
 
 
 def delete(page: Page) -> None:
+    page.wait_for_load_state("networkidle")  # the page may still be refreshing what became ready
     page.get_by_role("link", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_text("Deleted", exact=False).first).to_be_visible()
