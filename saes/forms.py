@@ -3,11 +3,20 @@
 from typing import Any
 
 from django import forms
+from django.contrib.auth.forms import AuthenticationForm, UsernameField
 
 from saes.errors import MissingFact, SaeError
 from saes.hub import RepoRef
 from saes.models import Sae
 from saes.services import DownloadRequest
+
+
+class SignInForm(AuthenticationForm):
+    # Django's own only hints at the length, and the record of failures has 255 characters for it.
+    username = UsernameField(
+        max_length=150,
+        widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "username"}),
+    )
 
 
 class RepoForm(forms.Form):

@@ -3,6 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
+from saes.forms import SignInForm
 from saes.views import accounts, hub, library, storage
 
 pages = [
@@ -23,9 +24,12 @@ pages = [
     path("storage/<str:name>/remove/", storage.remove_kept, name="remove-kept"),
 ]
 
+sign_in = LoginView.as_view(
+    template_name="sign_in.html", authentication_form=SignInForm, redirect_authenticated_user=True
+)
 urlpatterns = [
     path("", include((pages, "saes"))),
-    path("sign-in/", LoginView.as_view(template_name="sign_in.html"), name="sign-in"),
+    path("sign-in/", sign_in, name="sign-in"),
     path("sign-in/<str:signed>/", accounts.sign_in_link, name="sign-in-link"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
 ]

@@ -147,8 +147,10 @@ def in_background(job: Job) -> threading.Thread:
     """A worker at it, in a thread with its own connection."""
 
     def work() -> None:
-        jobs.run(job.id)
-        connection.close()
+        try:
+            jobs.run(job.id)
+        finally:
+            connection.close()
 
     thread = threading.Thread(target=work)
     thread.start()
