@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from saes import errors
 from saes.hub.explain import Asked, explained, not_found
-from saes.hub.http import endpoints, origin_of, ranged, within
+from saes.hub.http import asking, origin_of, ranged
 from saes.hub.refs import Listing, RemoteFile, RepoRef
 from saes.safe_names import why_unsafe
 from saes.storage import Expected
@@ -31,7 +31,6 @@ class Hub:
     def __init__(self, endpoint: str, token: str | None = None) -> None:
         self.endpoint, self._token = endpoint, token
         self._api = hf.HfApi(endpoint=endpoint, token=token or False)
-        endpoints.add(origin_of(endpoint))
 
     def resolve(self, ref: RepoRef) -> tuple[RepoRef, Any]:
         """The reference with its commit, and what the Hub says. Datasets may hold SAEs too."""
@@ -46,7 +45,7 @@ class Hub:
             raise not_found(self._asked(ref.id)) from None
 
     def _info(self, ref: RepoRef) -> tuple[RepoRef, Any]:
-        with explained(self._asked(ref.id)), within(LISTING_SECONDS):
+        with explained(self._asked(ref.id)), asking(self.endpoint, LISTING_SECONDS):
             info = self._api.repo_info(
                 ref.id,
                 repo_type=ref.type,
@@ -72,7 +71,7 @@ class Hub:
 
     def files_at(self, pinned: RepoRef) -> Listing:
         """The files of a commit, with sizes and hashes."""
-        with explained(self._asked(pinned.id)), within(LISTING_SECONDS):
+        with explained(self._asked(pinned.id)), asking(self.endpoint, LISTING_SECONDS):
             entries = self._api.list_repo_tree(
                 pinned.id, recursive=True, revision=pinned.revision, repo_type=pinned.type
             )
@@ -85,7 +84,8 @@ class Hub:
             listing.repo_id, file.name, repo_type=listing.repo_type, revision=listing.commit,
             endpoint=self.endpoint,
         )  # fmt: skip
-        with explained(self._asked(listing.repo_id, file.name)):
+        asked = self._asked(listing.repo_id, file.name)
+        with explained(asked), asking(self.endpoint, LISTING_SECONDS):
             found = hf.get_hf_file_metadata(url, token=self._token or False, timeout=30)
         if found.commit_hash != listing.commit or found.etag != file.expected.oid:
             raise errors.HubMisbehaved(f"{file.name}: the Hub offers other bytes than it listed.")

@@ -15,7 +15,7 @@ from saes import errors
 
 TIMEOUT = httpx2.Timeout(30, connect=10)
 MOST_BYTES = 64 * 2**20  # of one answer of the API: a page of 1,000 files has half a MB
-_limit = threading.local()
+_call = threading.local()  # of each thread: the Hub that is being asked, and until when
 
 
 class Interrupted(Exception):
@@ -42,28 +42,25 @@ def origin_of(url: str) -> tuple[str, str]:
     return parts.scheme, f"{parts.hostname}:{port}"
 
 
-endpoints: set[tuple[str, str]] = set()
-
-
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """All requests of this thread to the API, together, take no longer: pages may have no end."""
-    _limit.end = time.monotonic() + seconds
+def asking(home: str, seconds: float) -> Iterator[None]:
+    """All requests of this thread to the API go to `home`'s origin, and together end in time."""
+    _call.origin, _call.end = origin_of(home), time.monotonic() + seconds
     try:
         yield
     finally:
-        del _limit.end
+        del _call.origin, _call.end
 
 
 def _check_time() -> None:
-    if time.monotonic() > getattr(_limit, "end", float("inf")):
+    if time.monotonic() > _call.end:
         raise errors.HubMisbehaved("The Hub's answer does not end.")
 
 
 def _pin(request: httpx2.Request) -> None:
     """The API client talks to the Hub's own origin only: no page link or redirect leads it off."""
     _check_time()
-    if origin_of(str(request.url)) not in endpoints:
+    if origin_of(str(request.url)) != _call.origin:
         raise errors.HubMisbehaved("The Hub pointed to another host for its own listing.")
 
 
