@@ -150,7 +150,7 @@ def test_the_token_goes_to_the_hub_and_never_to_the_other_host(
 
 def test_a_listing_that_leads_to_another_host_is_refused(hub: LocalHub) -> None:
     with LocalHub() as other:
-        hub.faults.add("tree", faults.next_page(f"{foreign(other)}/api/models/alice/sae/tree/main"))
+        hub.faults.add("tree", faults.next_page(f"{other.url}/api/models/alice/sae/tree/main"))
         with pytest.raises(errors.HubMisbehaved):
             listing(Hub(hub.url, "hf_alice_1111"))
         assert other.log.requests() == []
@@ -159,8 +159,3 @@ def test_a_listing_that_leads_to_another_host_is_refused(hub: LocalHub) -> None:
 def test_a_small_file_is_read_with_the_token_at_its_own_origin(hub: LocalHub) -> None:
     client = Hub(hub.url, "hf_alice_1111")
     assert HubSource(client, listing(client)).text("cfg.json") == "{}"
-
-
-def foreign(other: LocalHub) -> str:
-    """By a name that no Hub of these tests goes by: a port may have been another Hub's before."""
-    return other.url.replace("127.0.0.1", "localhost")
