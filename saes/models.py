@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from saes.formats.architectures import NOT_PLAIN
 from saes.progress import Stage
 
 LEASE_SECONDS = 30  # a running job that was not heard of for so long has lost its worker
@@ -109,6 +110,11 @@ class Sae(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def kept_because(self) -> str:
+        """Why it is kept as it came instead of being converted; empty for what is converted."""
+        return NOT_PLAIN.get(self.architecture, "")
 
     @property
     def active_job(self) -> "Job | None":

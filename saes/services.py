@@ -151,15 +151,19 @@ def stored_info(sae: Sae) -> SaeInfo:
 
 def _state(sae: Sae, changed: Mapping[str, Any]) -> None:
     """Descriptive facts change the row and metadata.json; the weights stay as certified."""
-    native = library().native(sae.id)
-    if not (native / "metadata.json").is_file():
-        raise DataMissing(f"The files of {sae.name} are not there.")
-    rewrite_metadata(native, changed)
+    if not sae.kept_because:
+        _state_in_file(sae, changed)
     for name, value in changed.items():
         sae.facts[name] = {"value": value, "origin": str(Origin.USER)}
         setattr(sae, name, value)
     sae.save(update_fields=["facts", *changed, "updated_at"])
-    path = native / "metadata.json"
+
+
+def _state_in_file(sae: Sae, changed: Mapping[str, Any]) -> None:
+    path = library().native(sae.id) / "metadata.json"
+    if not path.is_file():
+        raise DataMissing(f"The files of {sae.name} are not there.")
+    rewrite_metadata(path.parent, changed)
     written = Written(path, path.stat().st_size, sha256_of(path))
     record_file(sae, SaeFile.Kind.NATIVE, written)
 

@@ -1,11 +1,9 @@
-"""Parts of pages that are more than a value: icons, statuses, progress, facts, certificates."""
+"""Parts of pages that are more than a value: icons, statuses, progress, certificates."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as version_of
 from math import log10
-from typing import Any
 from urllib.parse import quote
 
 from django import template
@@ -16,7 +14,6 @@ from django.utils.safestring import SafeString
 
 from saes.errors import SaeError
 from saes.formats import by_slug
-from saes.formats.base import SaeInfo
 from saes.models import Job, Sae
 from saes.progress import Stage
 from saes.recorder import SPANS
@@ -75,6 +72,7 @@ STATUSES = {
 }
 NEEDS_FACTS = Shown("Needs facts", "help-circle", "ask")
 CANCELLED = Shown("Cancelled", "ban", "calm")
+KEPT = Shown("Kept", "archive", "calm")  # whole and checked, but in no form that is ours
 JOB_STATES = {
     Job.State.QUEUED: Shown("Queued", "clock", "calm"),
     Job.State.RUNNING: Shown("Running", "transform", "busy"),
@@ -88,11 +86,13 @@ JOB_STATES = {
 
 @register.filter
 def shown(sae: Sae) -> Shown:
-    """Two kinds of "error" are none to a person: what was cancelled and what needs an answer."""
+    """What was cancelled or needs an answer is no error to a person; what is kept is not ready."""
     if sae.status == Sae.Status.ERROR and sae.error_code == "cancelled":
         return CANCELLED
     if sae.status == Sae.Status.ERROR and sae.error_code == "needs_facts":
         return NEEDS_FACTS
+    if sae.status == Sae.Status.READY and sae.kept_because:
+        return KEPT
     return STATUSES[Sae.Status(sae.status)]
 
 
@@ -189,77 +189,6 @@ def format_label(slug: str) -> str:
         return by_slug(slug).label
     except SaeError:  # a row of a format that this version no longer has
         return slug
-
-
-# --- facts ----------------------------------------------------------------------------------------
-
-FACT_LABELS = {
-    "architecture": "Architecture",
-    "model_name": "Model",
-    "hook_name": "Hook",
-    "hook_name_out": "Output hook",
-    "hook_type": "Site",
-    "layer": "Layer",
-    "d_in": "Input width (d_in)",
-    "d_out": "Output width (d_out)",
-    "d_sae": "Features (d_sae)",
-    "dtype": "Number type",
-    "k": "Active features (k)",
-    "l0": "Mean active features (L0)",
-    "apply_b_dec_to_input": "Subtracts b_dec from its input",
-    "normalize_activations": "Normalises activations",
-    "norm_scaling_factor": "Scaling factor",
-    "rescale_acts_by_decoder_norm": "Weighs by decoder norm",
-    "reshape_activations": "Reshapes activations",
-    "training_architecture": "Trained as",
-    "context_size": "Context length",
-    "prepend_bos": "Starts with BOS",
-    "dataset_path": "Dataset",
-    "generation": "miStudio generation",
-}
-ORIGINS = {
-    "file": ("file", "Read from the SAE's own files."),
-    "path": ("path", "Read from the names of its folders."),
-    "catalogue": ("catalogue", "Known for every SAE of this family."),
-    "user": ("you", "Stated by a user of this library."),
-    "inferred": ("guess", "Inferred; never used for conversion."),
-}
-
-
-@dataclass(frozen=True)
-class FactRow:
-    name: str
-    label: str
-    value: str
-    origin: str
-    tag: str
-    meaning: str
-
-
-@register.filter
-def fact_rows(sae: Sae) -> list[FactRow]:
-    """In the order of the labels; what has none comes last."""
-    order = {name: place for place, name in enumerate(FACT_LABELS)}
-    names = sorted(sae.facts, key=lambda name: (order.get(name, len(order)), name))
-    return [_fact_row(name, sae.facts[name]) for name in names]
-
-
-def _fact_row(name: str, fact: Mapping[str, Any]) -> FactRow:
-    value, origin = fact.get("value"), str(fact.get("origin", ""))
-    text = f"{value:,}" if type(value) is int and name != "layer" else str(value)
-    text = {"True": "yes", "False": "no"}.get(text, text)
-    tag, meaning = ORIGINS.get(origin, (origin, ""))
-    return FactRow(name, FACT_LABELS.get(name, name), text, origin, tag, meaning)
-
-
-@register.simple_tag
-def origins() -> list[tuple[str, str, str]]:
-    return [(name, tag, meaning) for name, (tag, meaning) in ORIGINS.items()]
-
-
-@register.filter
-def fact_value(info: SaeInfo, fact: str) -> Any:
-    return info.get(fact)
 
 
 @register.filter

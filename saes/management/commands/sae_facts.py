@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from saes import jobs, services
 from saes.accounts import ensure_owner
 from saes.errors import SaeError
+from saes.management.facts import read_facts
 from saes.models import Sae
 
 
@@ -26,7 +27,7 @@ class Command(BaseCommand):
             self._show_missing(sae)
             return
         try:
-            self._give(sae, dict(_split(fact) for fact in options["facts"]))
+            self._give(sae, read_facts(options["facts"]))
         except SaeError as error:
             raise CommandError(f"{error} {error.next_step}") from error
 
@@ -44,10 +45,3 @@ class Command(BaseCommand):
             self.stdout.write(f"{sae.name} is being converted ({job.id}).")
         else:
             self.stdout.write("Saved.")
-
-
-def _split(fact: str) -> tuple[str, str]:
-    name, equals, value = fact.partition("=")
-    if not equals or not value:
-        raise CommandError(f"{fact!r} is not of the form NAME=VALUE.")
-    return name, value
