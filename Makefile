@@ -16,7 +16,7 @@ LOAD_ENV := if [ -f .env ]; then while IFS='=' read -r name value || [ -n "$$nam
 	eval "[ -n \"\$${$$name+set}\" ]" || export "$$name=$$value"; done < .env; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test check lock
+.PHONY: help install start test interop check readme lock
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -26,8 +26,11 @@ start: install ## Install if need be, start everything, print where to go
 
 install: $(VENV)/.product ## Install into .venv, start nothing
 
-test: $(VENV)/.product $(VENV)/.tools $(VENV)/.browser ## Run every test, those in a browser included
-	@$(PY) -m pytest $(ARGS)
+test: $(VENV)/.product $(VENV)/.tools $(VENV)/.browser ## Run every test but interop, those in a browser included
+	@$(PY) -m pytest --ignore=tests/interop $(ARGS)
+
+interop: $(VENV)/.product $(VENV)/.tools $(VENV)/.interop ## Compare with what the real sae-lens computes
+	@$(PY) -m pytest tests/interop $(ARGS)
 
 # A data directory and an address for the checks alone: they must not touch what you have.
 check: export MISTUDIO_DATA_DIR := $(CURDIR)/$(VENV)/check
@@ -39,6 +42,9 @@ check: $(VENV)/.product $(VENV)/.tools ## Lint, types, import rules, migrations,
 	$(VENV)/bin/lint-imports
 	$(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py check --deploy --fail-level WARNING
+
+readme: $(VENV)/.product ## Write the formats table into README.md
+	$(PY) manage.py sae_formats --into README.md
 
 lock: $(VENV)/.product ## Choose the newest versions anew: writes constraints.txt
 	$(PY) -m pip install --quiet uv
@@ -77,6 +83,11 @@ $(VENV)/.product: $(VENV)/.torch pyproject.toml constraints.txt
 $(VENV)/.tools: $(VENV)/.product pyproject.toml constraints.txt
 	@echo "Installing the tools of the tests and checks ..."
 	@$(PIP) --editable '.[test,check]'
+	@touch $@
+
+$(VENV)/.interop: $(VENV)/.product pyproject.toml constraints.txt
+	@echo "Installing sae-lens, to compare with ..."
+	@$(PIP) --editable '.[interop]'
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.tools tests/browser/install_browser.py

@@ -6,13 +6,17 @@ between 1 % and 50 % of the features fire, as they do on a model's own activatio
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from saes.errors import NothingFires
-from saes.reference import Reference, Tick
+from saes.formats.base import Sae
+from saes.reference import Floats, Reference, Tick
+from saes.tensors import LazyTensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Flags = NDArray[np.bool_]
 
 SEED = 20240817
 TOLERANCE = 1e-6
@@ -36,6 +40,7 @@ class Certificate:
     max_rel_recon: float
     active_sets_identical: bool
     tolerance: float = TOLERANCE
+    method: str = "activations"  # or "bits", where no single activation gives the features
     source_files: Mapping[str, str] = field(default_factory=dict)  # name -> sha256
     target_files: Mapping[str, str] = field(default_factory=dict)
 
@@ -52,57 +57,75 @@ def compare(source: Reference, target: Reference, tick: Tick, seed: int = SEED) 
     if not same.all():
         # A folded weight is rounded: a feature within rounding of its threshold says nothing.
         steady = _steady(source, x, acts, seed, tick)
-        if bool(steady.any()):
+        if steady.any():
             x, acts, other, same = x[steady], acts[steady], other[steady], same[steady]
     recon, other_recon = source.decode(acts, x, tick), target.decode(other, x, tick)
     return _judged(seed, (acts, other), (recon, other_recon), bool(same.all()))
 
 
-def candidates(d_in: int, d_sae: int, seed: int) -> "Tensor":
-    import torch
+def same_bits(source: Sae, target: Sae, tick: Tick) -> Certificate:
+    """Both hold the same tensors, bit for bit."""
+    names = source.tensors.keys()
+    same = names == target.tensors.keys() and all(
+        _equal(source.tensors[name], target.tensors[name], tick) for name in names
+    )
+    apart = 0.0 if same else WORST
+    return Certificate(same, SEED, 0, 0, 0, apart, apart, apart, apart, same, method="bits")
 
-    random = torch.Generator().manual_seed(seed)
+
+def _equal(one: LazyTensor, other: LazyTensor, tick: Tick) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    rest = [slice(0, length) for length in one.shape[1:]]
+    for rows in one.panels():
+        bits = one.block(rows, *rest)
+        if not np.array_equal(bits, other.block(rows, *rest)):
+            return False
+        tick(2 * bits.nbytes)
+    return True
+
+
+def candidates(d_in: int, d_sae: int, seed: int) -> Floats:
     count = max(8, min(4 * len(SCALES), MAX_ACTS // (8 * d_sae)))
-    x = torch.randn(count, d_in, generator=random, dtype=torch.float64)
+    x = np.random.default_rng(seed).standard_normal((count, d_in))
     x[1::2] = -x[: len(x[1::2]) * 2 : 2]
-    scales = torch.tensor([SCALES[(row // 2) * len(SCALES) * 2 // count] for row in range(count)])
-    return x * scales.double()[:, None]
+    scales = [SCALES[(row // 2) * len(SCALES) * 2 // count] for row in range(count)]
+    return x * np.array(scales)[:, None]
 
 
-def _chosen(x: "Tensor", acts: "Tensor") -> "tuple[Tensor, Tensor]":
-    fired = (acts != 0).double().mean(dim=-1)
-    if not bool((fired > 0).any()):
+def _chosen(x: Floats, acts: Floats) -> tuple[Floats, Floats]:
+    fired = (acts != 0).mean(axis=-1)
+    if not (fired > 0).any():
         raise NothingFires(f"None of {len(x)} random directions makes any feature fire.")
     typical = (fired >= FEWEST) & (fired <= MOST)
-    kept = typical if bool(typical.any()) else fired > 0
+    kept = typical if typical.any() else fired > 0
     return x[kept], acts[kept]
 
 
-def _same_features(acts: "Tensor", other: "Tensor") -> "Tensor":
-    return ((acts != 0) == (other != 0)).all(dim=-1)
+def _same_features(acts: Floats, other: Floats) -> Flags:
+    same: Flags = ((acts != 0) == (other != 0)).all(axis=-1)
+    return same
 
 
-def _steady(source: Reference, x: "Tensor", acts: "Tensor", seed: int, tick: Tick) -> "Tensor":
+def _steady(source: Reference, x: Floats, acts: Floats, seed: int, tick: Tick) -> Flags:
     """Directions whose features stay the same when they are moved by a hundred-thousandth."""
-    import torch
-
-    random = torch.Generator().manual_seed(seed + 1)
-    length = x.norm(dim=-1, keepdim=True) / x.shape[1] ** 0.5
-    moved = x + NUDGE * length * torch.randn(x.shape, generator=random, dtype=torch.float64)
+    random = np.random.default_rng(seed + 1)
+    length = np.linalg.norm(x, axis=-1, keepdims=True) / x.shape[1] ** 0.5
+    moved = x + NUDGE * length * random.standard_normal(x.shape)
     return _same_features(acts, source.encode(moved, tick))
 
 
 def _judged(
-    seed: int, acts: "tuple[Tensor, Tensor]", recon: "tuple[Tensor, Tensor]", same: bool
+    seed: int, acts: tuple[Floats, Floats], recon: tuple[Floats, Floats], same: bool
 ) -> Certificate:
-    fired = (acts[0] != 0).double()
+    fired = acts[0] != 0
     (abs_acts, rel_acts), (abs_recon, rel_recon) = _differences(*acts), _differences(*recon)
     return Certificate(
         passed=same and rel_acts <= TOLERANCE and rel_recon <= TOLERANCE,
         seed=seed,
         n_vectors=len(fired),
         fired_fraction=float(fired.mean()),
-        mean_l0=float(fired.sum(dim=-1).mean()),
+        mean_l0=float(fired.sum(axis=-1).mean()),
         max_abs_acts=abs_acts,
         max_rel_acts=rel_acts,
         max_abs_recon=abs_recon,
@@ -111,15 +134,15 @@ def _judged(
     )
 
 
-def _differences(one: "Tensor", other: "Tensor") -> tuple[float, float]:
+def _differences(one: Floats, other: Floats) -> tuple[float, float]:
     """The largest difference, and the largest one relative to its vector's own largest number."""
-    import torch
-
     if one.shape != other.shape:
         return WORST, WORST
-    apart = (one - other).abs().amax(dim=-1)
-    size = one.abs().amax(dim=-1)
-    relative = torch.where(apart == 0, torch.zeros_like(apart), apart / size)  # NaN stays NaN
-    return float(apart.max().nan_to_num(WORST, WORST)), float(
-        relative.max().nan_to_num(WORST, WORST)
-    )
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        apart = np.abs(one - other).max(axis=-1)
+        relative = np.where(apart == 0, 0, apart / np.abs(one).max(axis=-1))  # NaN stays NaN
+    return _finite(apart.max()), _finite(relative.max())
+
+
+def _finite(value: Any) -> float:
+    return float(np.nan_to_num(value, nan=WORST, posinf=WORST))

@@ -1,25 +1,22 @@
 """Inspect, convert and certify one SAE of a local folder."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from saes.certificate import Certificate, compare
-from saes.errors import (
-    BrokenFile,
-    CannotRepresent,
-    CertificateFailed,
-    SaeError,
-    SeveralSaes,
-    UnknownFormat,
-)
-from saes.formats import FORMATS, FolderSource, by_slug, find_saes, identify
-from saes.formats.base import ROOT, Given, Sae, SaeInfo, Source, Tree, WritableFormat
-from saes.formats.given import cleaned, dtype_code, refuse_missing
+from saes.certificate import Certificate, compare, same_bits
+from saes.errors import BrokenFile, CannotRepresent, CertificateFailed, SaeError
+from saes.formats import FolderSource, by_slug, identify, only_sae
+from saes.formats.architectures import NOT_PLAIN
+from saes.formats.base import Given, Sae, SaeInfo, Source, WritableFormat
+from saes.formats.given import READERS, cleaned, dtype_code, refuse_missing
 from saes.known_models import check_dimensions, infer_model_from_dimensions
 from saes.progress import Reporter, Silent, Stage, Stopped
+from saes.storage import sha256_of
 from saes.tensors import BITS
 
 __all__ = [
@@ -27,8 +24,12 @@ __all__ = [
     "certify",
     "check_dimensions",
     "convert",
+    "detect_format",
     "infer_model_from_dimensions",
     "inspect",
+    "load",
+    "mistudio_to_saelens",
+    "saelens_to_mistudio",
     "writer",
 ]
 
@@ -36,26 +37,33 @@ __all__ = [
 @dataclass(frozen=True)
 class Conversion:
     paths: list[Path]
-    info: SaeInfo
+    info: SaeInfo  # of the source
     certificate: Certificate | None
 
 
 def inspect(
-    source: Source | Path,
+    source: Source | Path | str,
     where: str | None = None,
     repo_id: str | None = None,
     given: Given | None = None,
 ) -> SaeInfo:
-    """What config and headers tell. Without `where`: the only SAE there is."""
-    if isinstance(source, Path):
-        source = FolderSource(source, repo_id)
-    return identify(source, only_sae(source.tree, where), given)[1]
+    """What config and headers tell, of a folder or file. Without `where`: the only SAE there is.
+
+    Raises SeveralSaes, UnknownFormat, BrokenFile; what the files do not say is in `missing`.
+    """
+    opened, place = _opened(source, where, repo_id)
+    return identify(opened, place, given)[1]
+
+
+def detect_format(path: Path | str) -> str:
+    """The slug of the format of the only SAE at `path`, by what the files hold."""
+    return inspect(path).format
 
 
 def convert(
-    source: Path,
-    target: Path,
-    to: str = "mistudio",
+    source: Path | str,
+    target: Path | str,
+    to: str = "saelens",
     where: str | None = None,
     repo_id: str | None = None,
     facts: Given | None = None,
@@ -65,61 +73,69 @@ def convert(
 ) -> Conversion:
     """Write the SAE into the folder `target` and compare it with the source.
 
-    Where that fails, what was written is removed.
+    `facts` are what the user knows and the files do not say. Where anything fails, what was written
+    is removed. Raises NeedsFacts, CannotRepresent, CertificateFailed and what inspect() raises.
     """
-    progress, family = progress or Silent(), writer(to)
-    sae = load(source, where, repo_id, facts, provenance)
-    target.mkdir(parents=True, exist_ok=True)
+    progress, family, target = progress or Silent(), writer(to), Path(target)
+    sae = load(source, where, repo_id, facts, provenance, to)
     progress.say(
         Stage.CONVERTING, f"Converting from {by_slug(sae.info.format).label} to {family.label}"
     )
-    before = set(target.iterdir())
-    try:
+    with _all_or_nothing(target):
         paths = family.save(sae, target, progress)
-        certificate = (
-            _certified(source, sae.info, target, repo_id, facts, progress) if certify else None
+        if not certify:
+            return Conversion(paths, sae.info, None)
+        certificate = _certified(source, sae.info, target, repo_id, facts, progress)
+        certificate = replace(
+            certificate,
+            source_files=_hashes(_root(source), sae.info.files),
+            target_files=_hashes(target, [path.name for path in paths]),
         )
-    except (SaeError, OSError, Stopped):
-        for path in set(target.iterdir()) - before:
-            path.unlink(missing_ok=True)
-        raise
     return Conversion(paths, sae.info, certificate)
 
 
 def certify(
-    source: Path,
+    source: Path | str,
     where: str | None,
-    target: Path,
+    target: Path | str,
     repo_id: str | None = None,
     facts: Given | None = None,
     progress: Reporter | None = None,
 ) -> Certificate:
     """Compare a written checkpoint with its source. A failure is returned, not raised."""
     progress = progress or Silent()
-    info = inspect(source, where, repo_id, facts)
-    written = inspect(target)
-    refuse_missing(info)
-    refuse_missing(written)
-    original = by_slug(info.format).reference(source, info.where, facts or {})
-    copy = by_slug(written.format).reference(target, written.where, {})
+    original, where = _opened(source, where, repo_id)
+    copy, place = _opened(target, None, None)
+    sides = [(original, *identify(original, where, facts)), (copy, *identify(copy, place))]
+    for _, _, info in sides:
+        refuse_missing(info)
     progress.say(Stage.VERIFYING, "Comparing the conversion with its source")
-    total = _weights(info) + _weights(written)
+    tick = _Ticker(progress, sum(_weights(info) for _, _, info in sides))
+    if sides[0][2].get("architecture") in NOT_PLAIN:
+        return same_bits(load(source, where, repo_id, facts), load(target), tick)
     try:
-        return compare(original, copy, _Ticker(progress, total))
+        one, other = (
+            family.reference(source, info.where, given)
+            for (source, family, info), given in zip(sides, (facts or {}, {}), strict=True)
+        )
+        return compare(one, other, tick)
     except BadZipFile as error:
         raise BrokenFile("A weight file does not match its own checksum.") from error
 
 
 def load(
-    source: Path,
+    source: Path | str,
     where: str | None = None,
     repo_id: str | None = None,
     facts: Given | None = None,
     provenance: Mapping[str, Any] | None = None,
+    to: str | None = None,
 ) -> Sae:
-    """The neutral form, lazily."""
-    folder = FolderSource(source, repo_id)
-    family, info = identify(folder, only_sae(folder.tree, where), facts)
+    """The neutral form, lazily. Raises CannotRepresent where the format `to` cannot hold it."""
+    folder, where = _opened(source, where, repo_id)
+    family, info = identify(folder, where, facts)
+    if to is not None:
+        refuse_misfit(info, writer(to))
     sae = family.load(folder, info.where, facts or {})
     origin = {
         "format": info.format,
@@ -136,23 +152,68 @@ def writer(slug: str) -> WritableFormat:
     family = by_slug(slug)
     if isinstance(family, WritableFormat):
         return family
-    raise CannotRepresent(f"{family.label} cannot be written yet.")
+    raise CannotRepresent(f"{family.label} is only read, never written.")
 
 
-def only_sae(tree: Tree, where: str | None) -> str:
-    if where is not None:
-        return where.strip("/") or ROOT
-    found = [it.where for it in find_saes(tree)]
-    if len(found) > 1:
-        raise SeveralSaes(f"There are {len(found)} SAEs here.", found)
-    if not found:
-        refusals = {family.label: f"It looks for {family.looks_for}." for family in FORMATS}
-        raise UnknownFormat("No SAE was found here.", refusals)
-    return found[0]
+def refuse_misfit(info: SaeInfo, family: WritableFormat) -> None:
+    """Raises CannotRepresent where the architecture has no place in this format."""
+    refuse_missing(info)
+    architecture = info.get("architecture")
+    if architecture not in family.architectures:
+        reason = f": {NOT_PLAIN[architecture]}" if architecture in NOT_PLAIN else ""
+        raise CannotRepresent(f"{family.label} has no place for a {architecture} SAE{reason}.")
+
+
+def saelens_to_mistudio(
+    source_dir: Path | str, target_dir: Path | str
+) -> tuple[Path, dict[str, Any]]:
+    """The guide's call. Returns the checkpoint's path and the content of its metadata.json."""
+    done = convert(source_dir, target_dir, to="mistudio")
+    checkpoint, metadata = done.paths
+    return checkpoint, json.loads(metadata.read_text("utf-8"))
+
+
+def mistudio_to_saelens(
+    source_path: Path | str,
+    target_dir: Path | str,
+    model_name: str,
+    layer: int,
+    hyperparams: Mapping[str, Any] | None = None,
+) -> Path:
+    """The guide's call. `hyperparams` of training may hold facts: k, normalize_activations, ..."""
+    told = dict(hyperparams or {})
+    facts = {name: told.pop(name) for name in READERS if name in told}
+    convert(
+        source_path, target_dir, to="saelens",
+        facts={**facts, "model_name": model_name, "layer": layer},
+        provenance={"hyperparams": told} if told else None,
+    )  # fmt: skip
+    return Path(target_dir)
+
+
+def _opened(source: Source | Path | str, where: str | None, repo_id: str | None) -> tuple[Any, str]:
+    """A Source and the one SAE in it. A file stands for the SAE that it belongs to."""
+    if isinstance(source, Path | str):
+        if Path(source).is_file():
+            where = where or Path(source).name
+        source = FolderSource(_root(source), repo_id)
+    return source, only_sae(source.tree, where)
+
+
+@contextmanager
+def _all_or_nothing(target: Path) -> Iterator[None]:
+    target.mkdir(parents=True, exist_ok=True)
+    before = set(target.iterdir())
+    try:
+        yield
+    except (SaeError, OSError, Stopped):
+        for path in set(target.iterdir()) - before:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _certified(
-    source: Path,
+    source: Path | str,
     info: SaeInfo,
     target: Path,
     repo_id: str | None,
@@ -166,6 +227,15 @@ def _certified(
             f"{certificate.max_rel_acts:.1e}, reconstructions by {certificate.max_rel_recon:.1e}."
         )
     return certificate
+
+
+def _root(source: Path | str) -> Path:
+    path = Path(source)
+    return path.parent if path.is_file() else path
+
+
+def _hashes(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    return {name: sha256_of(folder / name) for name in names}
 
 
 class _Ticker:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from saes import converter, errors, services
 from saes.certificate import Certificate
 from saes.fetching import Fetching, is_intact
-from saes.formats import find_saes
+from saes.formats import by_slug, find_saes
 from saes.hub import Hub, HubSource, Listing, RemoteFile, RepoRef
 from saes.models import Job, Sae, SaeFile
 from saes.progress import Reporter, Stage
@@ -70,7 +70,7 @@ def own_files(listing: Listing, where: str) -> list[str]:
     found = {sae.where: sae.format for sae in find_saes(listing.tree)}
     if where not in found:
         raise errors.PathNotFound(f"{listing.repo_id} holds no SAE at {where!r}.")
-    names = found[where].files(listing.tree, where)
+    names = by_slug(found[where]).files(listing.tree, where)
     refuse_unsafe(names)
     return names
 
@@ -110,10 +110,21 @@ def _convert(job: Job, progress: Reporter) -> None:
     sae, source = job.sae, services.library().source(job.sae_id)
     info = converter.inspect(source, sae.hf_filepath, sae.hf_repo_id, given=sae.given_facts)
     services.describe(sae, info)
+    if sae.kept_because:
+        _keep(sae, progress)
+        return
     if info.missing:
         raise errors.NeedsFacts("The files do not say enough to read this SAE.", info.missing)
     reserve(job, sum(sae.files.filter(kind=SaeFile.Kind.SOURCE).values_list("size", flat=True)))
     _write_and_certify(sae, progress)
+    services.finish(sae)
+
+
+def _keep(sae: Sae, progress: Reporter) -> None:
+    """No plain dictionary: its files stay as they came, each with the hash that it was sent with."""
+    progress.say(Stage.VERIFYING, "Kept as downloaded")
+    sae.certificate = None
+    sae.save(update_fields=["certificate", "updated_at"])
     services.finish(sae)
 
 
@@ -123,7 +134,7 @@ def _write_and_certify(sae: Sae, progress: Reporter) -> None:
     with shelf.draft(sae.id) as draft:
         converter.convert(
             shelf.source(sae.id), draft, where=sae.hf_filepath, repo_id=sae.hf_repo_id,
-            facts=sae.given_facts, certify=False, progress=progress, provenance=provenance(sae),
+            to="mistudio", facts=sae.given_facts, certify=False, progress=progress, provenance=provenance(sae),
         )  # fmt: skip
         certificate = _certify(sae, draft, progress)
         written = [Written(path, path.stat().st_size, sha256_of(path)) for path in _files_of(draft)]

@@ -130,7 +130,7 @@ def _access_problem(hub: Hub, listing: Listing, row: Row) -> SaeError | None:
 
 
 def _row(listing: Listing, found: Found) -> Row:
-    where, format = found.where, found.format
+    where, format = found.where, by_slug(found.format)
     hints = {name: fact.value for name, fact in format.hints(listing.tree, where).items()}
     size = sum(listing.files[name].size for name in format.files(listing.tree, where))
     return Row(

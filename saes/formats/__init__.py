@@ -1,33 +1,59 @@
 """The formats this project knows, in the order in which they are asked."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from saes.errors import NotThisFormat, UnknownFormat
-from saes.formats.base import Format, Given, SaeInfo, Source, Tree
+from saes.errors import NotThisFormat, SeveralSaes, UnknownFormat
+from saes.formats.base import ROOT, Format, Given, SaeInfo, Source, Tree
 from saes.formats.folder import FolderSource
-from saes.formats.gemma_scope import GemmaScope
+from saes.formats.gemma_scope_1 import GemmaScope1
 from saes.formats.mistudio import MiStudio
 from saes.formats.saelens import SaeLens
 
-FORMATS: tuple[Format, ...] = (SaeLens(), GemmaScope(), MiStudio())
+FORMATS: tuple[Format, ...] = (
+    SaeLens(),
+    GemmaScope1(),
+    MiStudio(),
+)
 
-__all__ = ["FORMATS", "FolderSource", "Found", "by_slug", "find_saes", "identify"]
+__all__ = ["FORMATS", "FolderSource", "Found", "by_slug", "find_saes", "identify", "only_sae"]
 
 
 @dataclass(frozen=True)
 class Found:
+    """One SAE by its names: its folder or file, and the slug of the format it seems to be in."""
+
     where: str
-    format: Format
+    format: str
 
 
-def find_saes(names: Tree | list[str], repo_id: str | None = None) -> list[Found]:
-    """Every SAE once: the first format that knows a folder owns it. From names alone."""
+def find_saes(names: Tree | Iterable[str], repo_id: str | None = None) -> list[Found]:
+    """Every SAE once: the first format that knows a folder or file owns it. From names alone."""
     tree = names if isinstance(names, Tree) else Tree(names, repo_id)
-    owners: dict[str, Format] = {}
+    owners, owned = dict[str, str](), set[str]()
     for family in FORMATS:
         for where in family.find(tree):
-            owners.setdefault(where, family)
+            if where not in owners and where not in owned:
+                owners[where] = family.slug
+                owned.update(family.files(tree, where))
     return [Found(where, owners[where]) for where in sorted(owners)]
+
+
+def only_sae(tree: Tree, where: str | None = None) -> str:
+    """The SAE at, in or around `where`. Raises SeveralSaes, UnknownFormat."""
+    place = (where or ROOT).strip("/") or ROOT
+    near = tree if place == ROOT else tree.near(place)
+    found = find_saes(near)
+    for it in found:
+        if place == it.where or place in by_slug(it.format).files(near, it.where):
+            return it.where
+    inner = [it.where for it in found if place == ROOT or it.where.startswith(f"{place}/")]
+    if len(inner) > 1:
+        raise SeveralSaes(f"There are {len(inner)} SAEs here.", inner)
+    if not inner and where is None:
+        refusals = {family.label: f"It looks for {family.looks_for}." for family in FORMATS}
+        raise UnknownFormat("No SAE was found here.", refusals)
+    return inner[0] if inner else place  # by its name it is none, but its content may be
 
 
 def identify(source: Source, where: str, given: Given | None = None) -> tuple[Format, SaeInfo]:

@@ -7,10 +7,18 @@ from saes.errors import BrokenFile
 Shape = tuple[int, ...]
 
 RELU = ("standard", "transcoder", "skip_transcoder")
-TOPK = ("topk", "abstopk")
+TOPK = ("topk", "abstopk", "topk_transcoder", "topk_skip_transcoder")
 JUMPRELU = ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 PLAIN = (*RELU, *TOPK, *JUMPRELU, "gated")
-NOT_PLAIN = ("temporal", "matching_pursuit")
+# What is no plain dictionary of one activation, and why: such SAEs are kept as they came.
+NOT_PLAIN = {
+    "temporal": "it attends to earlier tokens, so one activation alone does not give its features",
+    "matching_pursuit": "it picks features one after the other, with no encoder",
+    "groupmax": "it keeps the largest feature of each group, which no standard form can say",
+    "signed_topk": "its top-k keeps negative values, which no standard form can say",
+    "crosscoder": "it reads and writes several places or models at once",
+    "clt": "it reads one layer and writes to all layers after it",
+}
 NORMALISATIONS = (
     "none",
     "expected_average_only_in",

@@ -34,6 +34,13 @@ class Fact:
 
 
 Facts = Mapping[str, Fact]
+
+
+def as_facts(origin: Origin, values: Mapping[str, Any]) -> dict[str, Fact]:
+    """Those of the values that are known."""
+    return {name: Fact(value, origin) for name, value in values.items() if value is not None}
+
+
 Given = Mapping[str, Any]  # what the user states, by fact name; it outranks everything else
 
 
@@ -53,13 +60,28 @@ class Tree:
         wanted = set(bases)
         return sorted(folder for folder, held in self.folders.items() if wanted <= held)
 
+    def near(self, place: str) -> "Tree":
+        """The files in a folder, or those around a file."""
+        folder = parent(place) if place in self.names else place
+        inner = self.names if folder == ROOT else (it for it in self.names if _within(it, folder))
+        return Tree(inner, self.repo_id)
+
     def has(self, where: str, base: str) -> bool:
         return base in self.folders.get(where, ())
+
+
+def _within(name: str, folder: str) -> bool:
+    return name.startswith(f"{folder}/")
 
 
 def inside(where: str, base: str) -> str:
     """The name of file `base` in folder `where`."""
     return base if where == ROOT else f"{where}/{base}"
+
+
+def parent(name: str) -> str:
+    """The folder of a file or folder."""
+    return name.rpartition("/")[0] or ROOT
 
 
 class Source(Protocol):
@@ -149,11 +171,16 @@ class Format(Protocol):
     def load(self, source: Folder, where: str, given: Given) -> Sae:
         """The neutral form. Raises NeedsFacts where probe() reports something missing."""
 
-    def reference(self, folder: Path, where: str, given: Given) -> "Reference":
-        """A plain forward of this family from its definition, for the certificate."""
+    def reference(self, source: Folder, where: str, given: Given) -> "Reference":
+        """A plain forward of this family from its definition, for the certificate.
+
+        Raises UnsupportedArchitecture for what is no plain dictionary.
+        """
 
 
 @runtime_checkable
 class WritableFormat(Format, Protocol):
+    architectures: ClassVar[Sequence[str]]  # what it can hold
+
     def save(self, sae: Sae, target: Path, progress: Reporter) -> list[Path]:
         """Write the SAE into the empty folder `target`, panel by panel. Raises CannotRepresent."""

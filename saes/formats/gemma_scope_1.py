@@ -7,9 +7,9 @@ SAEs on embeddings were trained on embeddings times sqrt(d_in), which is folded 
 import re
 from collections.abc import Mapping
 from math import sqrt
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from saes import reference as plain
 from saes.errors import MissingFact, NotThisFormat
 from saes.formats.architectures import check_tensors, standard_shapes
 from saes.formats.base import Fact, Facts, Folder, Given, Origin, Sae, SaeInfo, Source, Tree, inside
@@ -17,6 +17,7 @@ from saes.formats.containers import Container
 from saes.formats.given import cleaned, dtype_words, refuse_missing, with_given
 from saes.formats.names import hints_from, site_of
 from saes.formats.npz import read_npz
+from saes.formats.rereading import reopen
 from saes.tensors import LazyTensor
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ ARCHITECTURE = MissingFact(
 )
 
 
-class GemmaScope:
-    slug: ClassVar[str] = "gemma_scope"
-    label: ClassVar[str] = "Gemma Scope"
+class GemmaScope1:
+    slug: ClassVar[str] = "gemma_scope_1"
+    label: ClassVar[str] = "Gemma Scope 1"
     looks_for: ClassVar[str] = "`params.npz` in layer_N/width_W/average_l0_X folders"
 
     def find(self, tree: Tree) -> list[str]:
@@ -82,15 +83,14 @@ class GemmaScope:
         tensors = {_standard(name): container.tensor(source, name) for name in container.members}
         return Sae(info, _unscaled(tensors) if _is_embedding(where) else tensors)
 
-    def reference(self, folder: Path, where: str, given: Given) -> "Reference":
+    def reference(self, source: Folder, where: str, given: Given) -> "Reference":
         """From the definition: jumprelu(x @ W_enc + b_enc) @ W_dec + b_dec."""
-        from saes import reference as plain
-
-        arrays = plain.NpzFile(folder / inside(where, PARAMS), rename=_standard)
-        scale = sqrt(arrays.matrix("W_enc").shape[0]) if _is_embedding(where) else 1.0
+        arrays = reopen(source.path(inside(where, PARAMS)))
+        named = {_standard(name): name for name in arrays.names}
+        scale = sqrt(arrays.matrix(named["W_enc"]).shape[0]) if _is_embedding(where) else 1.0
         return plain.Plain(
-            encoder=arrays.matrix("W_enc"),
-            decoder=arrays.matrix("W_dec"),
+            encoder=arrays.matrix(named["W_enc"]),
+            decoder=arrays.matrix(named["W_dec"]),
             b_dec=arrays.vector("b_dec"),
             activation=plain.jumprelu(arrays.vector("b_enc"), arrays.vector("threshold")),
             centre=cleaned(given).get("apply_b_dec_to_input", False),

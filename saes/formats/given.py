@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from saes.errors import BadFact, MissingFact, NeedsFacts
-from saes.formats.architectures import NORMALISATIONS, PLAIN
+from saes.errors import BadFact, MissingFact, NeedsFacts, UnsupportedArchitecture
+from saes.formats.architectures import NORMALISATIONS, NOT_PLAIN, PLAIN
 from saes.formats.base import Fact, Facts, Given, Origin, SaeInfo
 from saes.tensors import BITS
 
@@ -129,6 +129,12 @@ GENERATION = MissingFact(
         "2": "later: the decoder bias is subtracted from the activation first",
     },
 )
+
+
+def refuse_not_plain(info: SaeInfo) -> None:
+    reason = NOT_PLAIN.get(info.get("architecture"))
+    if reason:
+        raise UnsupportedArchitecture(f"`{info.where}` is no plain SAE: {reason}.")
 
 
 def dtype_words(word: str) -> str:

@@ -5,7 +5,7 @@ its exporters wrote in mistudio_exports.py. All tensors are [out, in], so both m
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,6 +49,8 @@ class MiStudio:
     label: ClassVar[str] = "miStudio"
     looks_for: ClassVar[str] = "`checkpoint.safetensors` with miStudio's tensor names"
 
+    architectures: ClassVar[Sequence[str]] = PLAIN
+
     def find(self, tree: Tree) -> list[str]:
         return tree.folders_with(CHECKPOINT)
 
@@ -78,18 +80,15 @@ class MiStudio:
         return Sae(info, native.tensors(source, info), native.metadata.section("source").values)
 
     def save(self, sae: Sae, target: Path, progress: Reporter) -> list[Path]:
-        architecture = sae.info.get("architecture")
-        if architecture not in PLAIN:
-            raise CannotRepresent(f"miStudio has no place for the architecture {architecture}.")
         checkpoint, metadata = target / CHECKPOINT, target / METADATA
         write_safetensors(checkpoint, stored(sae.tensors), {"format": self.slug}, progress)
         _write_json(metadata, _metadata(sae))
         return [checkpoint, metadata]
 
-    def reference(self, folder: Path, where: str, given: Given) -> "Reference":
+    def reference(self, source: Folder, where: str, given: Given) -> "Reference":
         from saes.formats import mistudio_reference
 
-        return mistudio_reference.forward(folder / where, cleaned(given))
+        return mistudio_reference.forward(source.root / where, cleaned(given))
 
 
 def rewrite_metadata(folder: Path, given: Given) -> None:

@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from saes import reference as plain
 from saes.formats.base import Given
+from saes.formats.rereading import Reread, reopen
+from saes.tensors import to_bits, to_floats
 
 
 def forward(folder: Path, given: Given) -> plain.Plain:
@@ -15,15 +19,15 @@ def forward(folder: Path, given: Given) -> plain.Plain:
         return _export(folder, given)
     told = json.loads(metadata.read_text()) if metadata.exists() else {}
     if told.get("format") == "mistudio":
-        return _native(plain.SafetensorsFile(checkpoint), told, given)
-    return _legacy(plain.SafetensorsFile(checkpoint), given)
+        return _native(reopen(checkpoint), told, given)
+    return _legacy(reopen(checkpoint), given)
 
 
-def _native(file: plain.SafetensorsFile, told: dict[str, Any], given: Given) -> plain.Plain:
+def _native(file: Reread, told: dict[str, Any], given: Given) -> plain.Plain:
     facts = {**{name: fact["value"] for name, fact in told["facts"].items()}, **given}
     decoder = file.matrix("model.decoder.weight").transposed
     rescaled = facts.get("rescale_acts_by_decoder_norm")
-    norms: Any = decoder.transposed.column_norms() if rescaled else 1.0
+    norms: Any = decoder.row_norms() if rescaled else 1.0
     skip = (
         file.matrix("model.skip.weight").transposed if "model.skip.weight" in file.names else None
     )
@@ -41,7 +45,7 @@ def _native(file: plain.SafetensorsFile, told: dict[str, Any], given: Given) -> 
 
 
 def _native_activation(
-    file: plain.SafetensorsFile, told: dict[str, Any], facts: Any, norms: Any
+    file: Reread, told: dict[str, Any], facts: Any, norms: Any
 ) -> plain.Activation:
     architecture = facts["architecture"]
     if architecture == "gated":
@@ -56,22 +60,15 @@ def _native_activation(
     return plain.relu(b_enc)
 
 
-def _native_threshold(file: plain.SafetensorsFile, told: dict[str, Any]) -> Any:
-    import torch
-
+def _native_threshold(file: Reread, told: dict[str, Any]) -> Any:
     if "model.threshold" in file.names:
         return file.vector("model.threshold")
-    words = {
-        "F64": torch.float64,
-        "F32": torch.float32,
-        "F16": torch.float16,
-        "BF16": torch.bfloat16,
-    }
-    dtype = words[told["tensors"]["threshold"]["dtype"]]
-    return file.vector("model.activation.log_threshold").exp().to(dtype).double()
+    exact = np.exp(file.vector("model.activation.log_threshold"))
+    dtype = told["tensors"]["threshold"]["dtype"]
+    return to_floats(to_bits(exact, dtype), dtype)
 
 
-def _legacy(file: plain.SafetensorsFile, given: Given) -> plain.Plain:
+def _legacy(file: Reread, given: Given) -> plain.Plain:
     prefix = "model." if any(name.startswith("model.") for name in file.names) else ""
     names = {name.removeprefix(prefix) for name in file.names}
     if "activation.log_threshold" in names:
@@ -87,7 +84,7 @@ def _legacy(file: plain.SafetensorsFile, given: Given) -> plain.Plain:
     b_dec = sum(biases[1:], biases[0])
     b_enc = file.vector(f"{prefix}encoder.bias")
     centred = "b_pre" in names or ("decoder_bias" in names and _generation(names, given) == 2)
-    skips = file.metadata().get("architecture") == "SkipAutoencoder"
+    skips = file.metadata.get("architecture") == "SkipAutoencoder"
     return plain.Plain(
         encoder=encoder.transposed,
         decoder=decoder,
@@ -106,10 +103,10 @@ def _generation(names: set[str], given: Given) -> int:
     return 2 if "decoder.weight" in names else int(given["generation"])
 
 
-def _jumprelu(file: plain.SafetensorsFile, prefix: str, given: Given) -> plain.Plain:
+def _jumprelu(file: Reread, prefix: str, given: Given) -> plain.Plain:
     encoder = file.matrix(f"{prefix}W_enc")
     tied = f"{prefix}W_dec" not in file.names
-    threshold = file.vector(f"{prefix}activation.log_threshold").exp()
+    threshold = np.exp(file.vector(f"{prefix}activation.log_threshold"))
     return plain.Plain(
         encoder=encoder.transposed,
         decoder=encoder if tied else file.matrix(f"{prefix}W_dec").transposed,
@@ -122,7 +119,7 @@ def _jumprelu(file: plain.SafetensorsFile, prefix: str, given: Given) -> plain.P
 
 def _export(folder: Path, given: Given) -> plain.Plain:
     """Standard names: the community export. Else the raw checkpoint under SAELens' file name."""
-    file = plain.SafetensorsFile(folder / "sae_weights.safetensors")
+    file = reopen(folder / "sae_weights.safetensors")
     if "W_enc" not in file.names:
         return _legacy(file, given)
     cfg = json.loads((folder / "cfg.json").read_text())

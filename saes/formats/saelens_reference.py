@@ -1,32 +1,40 @@
 """SAELens' forward by its definition, for the certificate. cfg.json is read anew, on purpose."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from saes import reference as plain
+from saes.errors import UnsupportedArchitecture
 from saes.formats.base import Given
+from saes.formats.rereading import Reread, reopen
+from saes.reference import Floats, Tick
 
 
-def forward(folder: Path, given: Given) -> plain.Plain:
+def forward(folder: Path, given: Given) -> plain.Reference:
     cfg = {**_cfg(folder), **given}
-    file = plain.SafetensorsFile(folder / "sae_weights.safetensors")
-    encoder, decoder = file.matrix("W_enc"), file.matrix("W_dec")
-    factor = _factor(folder, cfg)
-    if cfg["architecture"].endswith("batchtopk"):
-        return _batch_topk(file, cfg, factor)
-    norms: Any = 1.0
-    weights: Any = None
-    if cfg.get("rescale_acts_by_decoder_norm"):
-        norms = decoder.row_norms() / factor
-        weights = plain.inverse(norms)
-    if "scaling_factor" in file.names:
+    if cfg["architecture"] in ("temporal", "matching_pursuit"):
+        raise UnsupportedArchitecture(f"A {cfg['architecture']} SAE has no plain forward.")
+    file, factor = reopen(folder / "sae_weights.safetensors"), _factor(folder, cfg)
+    sae = _plain(file, cfg, factor)
+    whitening = folder / "activation_whitening.safetensors"
+    if cfg.get("normalize_activations") == "covariance_whitening" and whitening.exists():
+        return Whitened(sae, reopen(whitening))
+    return sae
+
+
+def _plain(file: Reread, cfg: dict[str, Any], factor: float) -> plain.Plain:
+    norms, weights = _norms(file, cfg, factor)
+    if cfg.get("finetuning_scaling_factor") and "scaling_factor" in file.names:
         weights = file.vector("scaling_factor")
     return plain.Plain(
-        encoder=encoder,
-        decoder=decoder,
+        encoder=file.matrix("W_enc"),
+        decoder=file.matrix("W_dec"),
         b_dec=file.vector("b_dec"),
-        activation=_activation(file, cfg, norms),
+        activation=_activation(file, cfg, norms, factor),
         centre=cfg.get("apply_b_dec_to_input", "transcoder" not in cfg["architecture"]),
         normalisation=cfg.get("normalize_activations") or "none",
         weights=weights,
@@ -40,7 +48,7 @@ def forward(folder: Path, given: Given) -> plain.Plain:
 def _cfg(folder: Path) -> dict[str, Any]:
     cfg: dict[str, Any] = json.loads((folder / "cfg.json").read_text())
     version = str(
-        (cfg.get("metadata") or {}).get("sae_lens_version") or cfg.get("sae_lens_version") or "0"
+        cfg.get("sae_lens_version") or (cfg.get("metadata") or {}).get("sae_lens_version") or "0"
     )
     if int(version.split(".", maxsplit=1)[0]) >= 6:
         return cfg
@@ -65,11 +73,25 @@ def _factor(folder: Path, cfg: dict[str, Any]) -> float:
     return float(told or 1.0)
 
 
-def _activation(file: plain.SafetensorsFile, cfg: dict[str, Any], norms: Any) -> plain.Activation:
+def _norms(file: Reread, cfg: dict[str, Any], factor: float) -> tuple[Any, Any]:
+    """What activations are weighed by, and what undoes it before decoding."""
+    by_silence = cfg["architecture"].endswith("batchtopk")
+    if not cfg.get("rescale_acts_by_decoder_norm", by_silence):
+        return 1.0, None
+    norms = file.matrix("W_dec").row_norms() / factor
+    return norms, plain.inverse(norms)
+
+
+def _activation(file: Reread, cfg: dict[str, Any], norms: Any, factor: float) -> plain.Activation:
     architecture = cfg["architecture"]
     if architecture == "gated":
         return plain.gated(*(file.vector(name) for name in ("b_gate", "b_mag", "r_mag")))
     b_enc = file.vector("b_enc")
+    if architecture.endswith("batchtopk"):
+        threshold = file.number("topk_threshold")
+        return _batch_topk(
+            b_enc, norms, threshold if isinstance(norms, float) else threshold / factor
+        )
     if architecture.startswith("jumprelu"):
         return plain.jumprelu(b_enc, _threshold(file))
     if architecture == "topk":
@@ -79,34 +101,41 @@ def _activation(file: plain.SafetensorsFile, cfg: dict[str, Any], norms: Any) ->
     return plain.relu(b_enc)
 
 
-def _threshold(file: plain.SafetensorsFile) -> Any:
-    return (
-        file.vector("threshold")
-        if "threshold" in file.names
-        else file.vector("log_threshold").exp()
-    )
+def _threshold(file: Reread) -> Floats:
+    if "threshold" in file.names:
+        return file.vector("threshold")
+    return np.exp(file.vector("log_threshold"))
 
 
-def _batch_topk(file: plain.SafetensorsFile, cfg: dict[str, Any], factor: float) -> plain.Plain:
+def _batch_topk(b_enc: Floats, norms: Any, threshold: float) -> plain.Activation:
     """At inference one threshold for all, over activations weighed by their decoder norms."""
-    norms: Any = 1.0
-    weights: Any = None
-    if cfg.get("rescale_acts_by_decoder_norm", True):
-        norms = file.matrix("W_dec").row_norms()
-        weights = plain.inverse(norms)
-    threshold, b_enc = file.vector("topk_threshold"), file.vector("b_enc")
 
-    def activate(product: Any) -> Any:
-        before = (product + b_enc) * norms
-        return before.relu() * (before > threshold)
+    def activate(product: Floats) -> Floats:
+        before: Floats = (product + b_enc) * norms
+        return np.maximum(before, 0) * (before > threshold)
 
-    return plain.Plain(
-        encoder=file.matrix("W_enc"),
-        decoder=file.matrix("W_dec"),
-        b_dec=file.vector("b_dec"),
-        activation=activate,
-        centre=cfg.get("apply_b_dec_to_input", True),
-        weights=weights,
-        input_factor=factor,
-        output_factor=1 / factor,
-    )
+    return activate
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """Trained on z = (x - mean) @ M, the reconstruction mapped back by the inverse of M."""
+
+    inner: plain.Plain
+    file: Reread
+
+    @property
+    def d_in(self) -> int:
+        return self.inner.d_in
+
+    @property
+    def d_sae(self) -> int:
+        return self.inner.d_sae
+
+    def encode(self, x: Floats, tick: Tick) -> Floats:
+        z = self.file.matrix("matrix").after(x - self.file.vector("mean"))
+        return self.inner.encode(z, tick)
+
+    def decode(self, acts: Floats, x: Floats, tick: Tick) -> Floats:
+        z = self.inner.decode(acts, x, tick)
+        return self.file.matrix("inverse_matrix").after(z) + self.file.vector("mean")

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from saes import tensors as lazy
 from saes.converter import certify, convert
 from saes.errors import CertificateFailed, ConfigNotFound, NothingFires
-from saes.formats import gemma_scope, saelens_weights
+from saes.formats import gemma_scope_1, saelens_weights
 from tests.fixtures import SAMPLES, Array, Sample, tensors, write_saelens
 
 Weights = dict[str, Array]
@@ -37,7 +37,9 @@ def one_weight(weights: Weights) -> None:
 
 
 def certificate_after(sample: Sample, out: Path, damage: Callable[[Weights], None]) -> Any:
-    convert(sample.repo, out, where=sample.where, repo_id=sample.repo_id, facts=sample.facts)
+    convert(
+        sample.repo, out, "mistudio", where=sample.where, repo_id=sample.repo_id, facts=sample.facts
+    )
     checkpoint = out / "checkpoint.safetensors"
     weights = load_wide(checkpoint)
     damage(weights)
@@ -72,7 +74,9 @@ def test_damage_fails(sample: Sample, damage: Callable[[Weights], None], tmp_pat
 
 
 def changed_fact(sample: Sample, out: Path, **facts: Any) -> Any:
-    convert(sample.repo, out, where=sample.where, repo_id=sample.repo_id, facts=sample.facts)
+    convert(
+        sample.repo, out, "mistudio", where=sample.where, repo_id=sample.repo_id, facts=sample.facts
+    )
     path = out / "metadata.json"
     metadata = json.loads(path.read_text())
     for name, value in facts.items():
@@ -115,7 +119,7 @@ def test_a_nan_never_passes(tmp_path: Path) -> None:
     b_dec = tensors()["b_dec"]
     b_dec[0] = np.nan
     with pytest.raises(CertificateFailed):
-        convert(write_saelens(tmp_path / "in", b_dec=b_dec), tmp_path / "out")
+        convert(write_saelens(tmp_path / "in", b_dec=b_dec), tmp_path / "out", "mistudio")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -127,9 +131,11 @@ def test_a_reader_that_scales_wrongly_is_caught(
 ) -> None:
     (tmp_path / "in/embedding/width_4k/average_l0_6").mkdir(parents=True)
     np.savez(tmp_path / "in/embedding/width_4k/average_l0_6/params.npz", **tensors("jumprelu"))
-    monkeypatch.setattr(gemma_scope, "_unscaled", lambda tensors: tensors)
+    monkeypatch.setattr(gemma_scope_1, "_unscaled", lambda tensors: tensors)
     with pytest.raises(CertificateFailed):
-        convert(tmp_path / "in", tmp_path / "out", repo_id="google/gemma-scope-2b-pt-res")
+        convert(
+            tmp_path / "in", tmp_path / "out", "mistudio", repo_id="google/gemma-scope-2b-pt-res"
+        )
 
 
 def test_a_reader_that_forgets_a_factor_is_caught(
@@ -138,7 +144,7 @@ def test_a_reader_that_forgets_a_factor_is_caught(
     source = write_saelens(tmp_path / "in", normalize_activations="expected_average_only_in")
     monkeypatch.setattr(saelens_weights, "_times", lambda tensors, factor, info: tensors)
     with pytest.raises(CertificateFailed):
-        convert(source, tmp_path / "out", facts={"norm_scaling_factor": 0.5})
+        convert(source, tmp_path / "out", "mistudio", facts={"norm_scaling_factor": 0.5})
 
 
 def test_a_square_sae_that_is_not_turned_is_caught(
@@ -152,7 +158,7 @@ def test_a_square_sae_that_is_not_turned_is_caught(
     source = write_saelens(tmp_path / "in", d_in=64, b_dec=b_dec, **square)
     monkeypatch.setattr(lazy.LazyTensor, "transposed", lambda self: self)
     with pytest.raises(CertificateFailed):
-        convert(source, tmp_path / "out")
+        convert(source, tmp_path / "out", "mistudio")
 
 
 def test_a_block_that_is_read_from_the_wrong_place_is_caught(
@@ -164,7 +170,7 @@ def test_a_block_that_is_read_from_the_wrong_place_is_caught(
         lambda self, *index: np.roll(self._base.block(*index[::-1]).T, 1, 0),
     )
     with pytest.raises(CertificateFailed):
-        convert(write_saelens(tmp_path / "in"), tmp_path / "out")
+        convert(write_saelens(tmp_path / "in"), tmp_path / "out", "mistudio")
 
 
 # --- what it looks at ---------------------------------------------------------------------------
@@ -174,12 +180,12 @@ def test_where_nothing_fires_there_is_no_certificate(tmp_path: Path) -> None:
     dead = np.full(64, -1e9, np.float32)
     source = write_saelens(tmp_path / "in", b_enc=dead)
     with pytest.raises(NothingFires):
-        convert(source, tmp_path / "out")
+        convert(source, tmp_path / "out", "mistudio")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_most_directions_wake_a_typical_share_of_the_features(tmp_path: Path) -> None:
-    done = convert(write_saelens(tmp_path / "in", "jumprelu"), tmp_path / "out")
+    done = convert(write_saelens(tmp_path / "in", "jumprelu"), tmp_path / "out", "mistudio")
     assert done.certificate is not None
     assert done.certificate.n_vectors > 10
     assert 0.01 <= done.certificate.fired_fraction <= 0.5
@@ -188,13 +194,13 @@ def test_most_directions_wake_a_typical_share_of_the_features(tmp_path: Path) ->
 
 def test_the_same_seed_gives_the_same_certificate(tmp_path: Path) -> None:
     source = write_saelens(tmp_path / "in")
-    convert(source, tmp_path / "out", certify=False)
+    convert(source, tmp_path / "out", "mistudio", certify=False)
     assert certify(source, None, tmp_path / "out") == certify(source, None, tmp_path / "out")
 
 
 def test_a_checkpoint_without_its_metadata_is_not_certified(tmp_path: Path) -> None:
     source = write_saelens(tmp_path / "in")
-    convert(source, tmp_path / "out", certify=False)
+    convert(source, tmp_path / "out", "mistudio", certify=False)
     (tmp_path / "out" / "metadata.json").unlink()
     with pytest.raises(ConfigNotFound):
         certify(source, None, tmp_path / "out")

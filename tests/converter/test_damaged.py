@@ -19,6 +19,9 @@ def test_weights_that_do_not_match_their_own_checksum_get_no_certificate(tmp_pat
     weights.write_bytes(body)
     with pytest.raises(BrokenFile, match="checksum"):
         converter.convert(
-            tmp_path / "source", tmp_path / "native", repo_id="google/gemma-scope-2b-pt-res"
+            tmp_path / "source",
+            tmp_path / "native",
+            "mistudio",
+            repo_id="google/gemma-scope-2b-pt-res",
         )
     assert not list((tmp_path / "native").iterdir())

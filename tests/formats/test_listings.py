@@ -4,36 +4,30 @@ from typing import Any
 
 import pytest
 
-from saes.formats import find_saes
+from saes.formats import by_slug, find_saes
 from saes.formats.base import Tree
 from tests.fixtures import LISTINGS
 
-OURS: dict[str, dict[str, list[str]]] = LISTINGS["ours"]
-OTHERS: dict[str, list[str]] = LISTINGS["others"]
+REPOS: dict[str, dict[str, list[str]]] = LISTINGS
 
 
 def hints(repo: str, where: str) -> dict[str, Any]:
-    tree = Tree(OURS[repo]["files"], repo)
+    tree = Tree(REPOS[repo]["files"], repo)
     found = next(found for found in find_saes(tree) if found.where == where)
-    return {name: fact.value for name, fact in found.format.hints(tree, where).items()}
+    return {name: fact.value for name, fact in by_slug(found.format).hints(tree, where).items()}
 
 
-@pytest.mark.parametrize("repo", OURS)
+@pytest.mark.parametrize("repo", REPOS)
 def test_every_sae_is_found_and_nothing_else(repo: str) -> None:
-    found = find_saes(OURS[repo]["files"], repo)
-    assert sorted(it.where for it in found) == sorted(OURS[repo]["saes"])
+    found = find_saes(REPOS[repo]["files"], repo)
+    assert sorted(it.where for it in found) == sorted(REPOS[repo]["saes"])
 
 
-@pytest.mark.parametrize("repo", OTHERS)
-def test_families_that_are_not_supported_are_not_taken_for_ours(repo: str) -> None:
-    assert find_saes(OTHERS[repo], repo) == []
-
-
-@pytest.mark.parametrize("repo", OURS)
+@pytest.mark.parametrize("repo", REPOS)
 def test_every_name_tells_the_layer_and_the_site(repo: str) -> None:
-    tree = Tree(OURS[repo]["files"], repo)
+    tree = Tree(REPOS[repo]["files"], repo)
     for found in find_saes(tree):
-        told = found.format.hints(tree, found.where)
+        told = by_slug(found.format).hints(tree, found.where)
         assert {"layer", "hook_type"} <= told.keys(), found.where
 
 

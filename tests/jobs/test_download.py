@@ -39,7 +39,7 @@ def test_a_gemma_scope_sae_becomes_ready_with_a_certificate(hub: LocalHub) -> No
     assert sae.certificate is not None
     assert sae.certificate["passed"]
     assert (sae.layer, sae.d_in, sae.d_sae, sae.architecture) == (12, 16, 64, "jumprelu")
-    assert sae.format == "gemma_scope"
+    assert sae.format == "gemma_scope_1"
     kinds = set(sae.files.values_list("kind", flat=True))
     assert kinds == {SaeFile.Kind.SOURCE, SaeFile.Kind.NATIVE}
     assert sae.local_path == f"saes/{sae.id}"

@@ -57,7 +57,7 @@ def test_search_takes_every_character_as_it_is(client: Client, wild: str) -> Non
 
 
 FILTERS = [
-    ("source", "trained"), ("status", "error"), ("format", "gemma_scope"), ("model_name", "gpt2"),
+    ("source", "trained"), ("status", "error"), ("format", "gemma_scope_1"), ("model_name", "gpt2"),
     ("architecture", "topk"), ("layer", 0), ("layer", 12),
 ]  # fmt: skip
 
