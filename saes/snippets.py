@@ -122,7 +122,7 @@ def _encode(sae: Sae) -> Iterator[str]:
 def _activate(sae: Sae) -> Iterator[str]:
     if sae.architecture in JUMPRELU:
         yield '    return torch.relu(before) * (before > w["threshold"])'
-    elif sae.architecture == "topk":
+    elif sae.architecture in TOPK and sae.architecture != "abstopk":
         yield f"    kept = before.topk({_fact(sae, 'k')}, dim=-1)"
         yield "    return torch.zeros_like(before).scatter(-1, kept.indices, kept.values.relu())"
     elif sae.architecture == "abstopk":

@@ -4,16 +4,52 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from saes.errors import NotThisFormat, SeveralSaes, UnknownFormat
+from saes.formats.apollo import Apollo
+from saes.formats.bare import Bare
 from saes.formats.base import ROOT, Format, Given, SaeInfo, Source, Tree
+from saes.formats.circuit_tracer_clt import CircuitTracerClt
+from saes.formats.circuit_tracer_transcoder import CircuitTracerTranscoder
+from saes.formats.connor_rob_hook_z import ConnorRobHookZ
+from saes.formats.crosscoder import Crosscoder
+from saes.formats.deepseek_r1 import DeepSeekR1
+from saes.formats.dictionary_learning import DictionaryLearning
 from saes.formats.folder import FolderSource
 from saes.formats.gemma_scope_1 import GemmaScope1
+from saes.formats.gemma_scope_2 import GemmaScope2
+from saes.formats.goodfire import Goodfire
+from saes.formats.llama_scope import LlamaScope
+from saes.formats.llama_scope_r1_distill import LlamaScopeR1Distill
 from saes.formats.mistudio import MiStudio
+from saes.formats.openai import OpenAi
+from saes.formats.openmoss import OpenMoss
+from saes.formats.qwen_scope import QwenScope
 from saes.formats.saelens import SaeLens
+from saes.formats.saev import Saev
+from saes.formats.sparsify import Sparsify
+from saes.formats.temporal import Temporal
 
 FORMATS: tuple[Format, ...] = (
     SaeLens(),
+    Sparsify(),
+    DictionaryLearning(),
+    LlamaScope(),
+    LlamaScopeR1Distill(),
+    OpenMoss(),
     GemmaScope1(),
+    GemmaScope2(),
+    CircuitTracerClt(),
+    CircuitTracerTranscoder(),
+    Temporal(),
+    Saev(),
+    OpenAi(),
+    QwenScope(),
+    Goodfire(),
+    DeepSeekR1(),
+    ConnorRobHookZ(),
+    Crosscoder(),
+    Apollo(),
     MiStudio(),
+    Bare(),
 )
 
 __all__ = ["FORMATS", "FolderSource", "Found", "by_slug", "find_saes", "identify", "only_sae"]

@@ -1,15 +1,31 @@
-"""cfg.json and its like: small, strict, and every value asked for by type. Errors name the key."""
+"""cfg.json, conf.yaml and their like: small, strict, and every value asked for by type.
+
+Errors name the key. Of YAML only what a dumped configuration holds is read: a table of tables,
+lists, texts and numbers; no anchors, which can grow without end, and no tags.
+"""
 
 import math
+import re
+from collections.abc import Hashable
 from typing import Any
 
-from saes.errors import BrokenFile
+import yaml
+
+from saes.errors import BrokenFile, TooLarge
 from saes.formats.base import Source
 from saes.formats.containers import parse_json
 
 MAX_DEPTH = 32
 MAX_TEXT = 4096
 MAX_WHOLE = 2**31
+MAX_YAML = 128 << 10  # characters; the parser needs about 10 s for a million
+SCALARS = (
+    ("null", r"~|null|Null|NULL|"),
+    ("bool", r"true|True|TRUE|false|False|FALSE|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]{0,18})"),
+    # PyYAML takes 5e-05 for a text; OmegaConf and wandb write numbers so.
+    ("float", r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"),
+)
 
 
 class Config:
@@ -64,6 +80,60 @@ def read_config(source: Source, name: str) -> Config:
     if _depth(values) > MAX_DEPTH:
         raise BrokenFile(f"`{name}` is nested too deeply.")
     return Config(name, values)
+
+
+def read_yaml(source: Source, name: str) -> Config:
+    text = source.text(name)
+    if len(text) > MAX_YAML:
+        raise TooLarge(f"`{name}` is longer than the {MAX_YAML:,} characters of a configuration.")
+    try:
+        values = yaml.load(text, _StrictLoader)  # which builds plain values only
+    except _Refused as refused:
+        raise BrokenFile(f"`{name}` {refused}.") from refused
+    except yaml.YAMLError as error:
+        raise BrokenFile(f"`{name}` holds no valid YAML.") from error
+    if not isinstance(values, dict):
+        raise BrokenFile(f"`{name}` should hold one table.")
+    return Config(name, values)
+
+
+class _Refused(Exception):
+    """Valid YAML that no configuration needs."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}  # none of SafeLoader's: no dates, no `1:30`
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            raise _Refused("has anchors or aliases")
+        if event.tag is not None:
+            raise _Refused("has tags")
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _Refused("is nested too deeply")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Keys are texts as written: `1` and `on` too, which wandb and GitHub write as keys."""
+        table = dict[Hashable, Any]()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _Refused("has a key that is no text")
+            if key.value in table:
+                raise _Refused(f"has the key {key.value[:100]!r} twice")
+            table[key.value] = self.construct_object(value, deep=True)
+        return table
+
+
+for _tag, _pattern in SCALARS:
+    _StrictLoader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), None
+    )
 
 
 def _depth(value: Any) -> int:

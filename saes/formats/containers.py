@@ -6,13 +6,15 @@ the size of the file before it is believed: a wrong header must cost nothing.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from saes.errors import BrokenFile, UnsafeFormat, UnsupportedArchitecture
 from saes.formats.base import Folder, Source, TensorSpec
-from saes.tensors import BITS, LazyTensor, Stored
+from saes.tensors import BITS, LazyTensor, Stored, to_floats
 
 MAX_HEADER = 16 << 20
 MAX_TENSORS = 10_000
@@ -24,17 +26,40 @@ BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
+NUMBERS = {
+    **{dtype: np.dtype(f"<i{BYTES[dtype]}") for dtype in ("I8", "I16", "I32", "I64")},
+    **{dtype: np.dtype(f"<u{BYTES[dtype]}") for dtype in ("U8", "U16", "U32", "U64")},
+    **BITS,
+}
 ZIP = b"PK\x03\x04"
+
+
+class Content(Protocol):
+    """The bytes of one member of a zip: where they lie, asked only when they are wanted."""
+
+    def read(self, source: Source, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of the member."""
+
+    def tensor(self, folder: Folder, member: "Member") -> LazyTensor:
+        """The tensor that lies at `member.offset` in it."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One tensor inside a file: its bytes start at `offset`, column by column if `fortran`."""
+    """One tensor inside a file: its bytes start at `offset`, column by column if `fortran`.
+
+    The offset counts from the beginning of the file, or of the zip's member that holds it.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     offset: int
     fortran: bool = False
+    inside: Content | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * BYTES[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,7 @@ class Container:
     name: str
     members: Mapping[str, Member]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    objects: Mapping[str, Any] = field(default_factory=dict)  # of a torch file: what is no tensor
 
     @property
     def specs(self) -> list[TensorSpec]:
@@ -60,8 +86,35 @@ class Container:
                 f"`{self.name}`: the tensor {name} is stored as {member.dtype}; "
                 f"weights can be {', '.join(BITS)}."
             )
-        shape = member.shape or (1,)
-        return Stored(folder.path(self.name), member.offset, member.dtype, shape, member.fortran)
+        if not member.nbytes:
+            raise broken(self.name, f"holds the tensor {name} without a number in it")
+        member = replace(member, shape=member.shape or (1,))
+        if member.inside is not None:
+            return member.inside.tensor(folder, member)
+        path = folder.path(self.name)
+        return Stored(path, member.offset, member.dtype, member.shape, member.fortran)
+
+    def scalar(self, source: Source, name: str) -> float | int:
+        """The number in a tensor of one element, by a read of its few bytes."""
+        member = self.members[name]
+        if member.shape not in ((), (1,)) or member.dtype not in NUMBERS:
+            raise broken(self.name, f"holds {name}, which should be one number")
+        place = member.offset, member.offset + member.nbytes
+        if member.inside is not None:
+            raw = member.inside.read(source, *place)
+        else:
+            raw = source.read(self.name, *place)
+        return _number(raw, member.dtype)
+
+
+def _number(raw: bytes, dtype: str) -> float | int:
+    if dtype in BITS:
+        return float(to_floats(np.frombuffer(raw, BITS[dtype]), dtype)[0])
+    return int(np.frombuffer(raw, NUMBERS[dtype])[0])
+
+
+def is_pickle(first: bytes) -> bool:
+    return first[:1] == b"\x80" and first[1:2] in (b"\2", b"\3", b"\4", b"\5")
 
 
 def broken(file: str, what: str) -> BrokenFile:
@@ -86,7 +139,7 @@ def _not_safetensors(name: str, first: bytes, length: int) -> BrokenFile | Unsaf
         return UnsafeFormat(
             f"`{name}` is a zip archive (npz or a PyTorch pickle), not safetensors."
         )
-    if first[0] == 0x80 and first[1] in range(2, 6):
+    if is_pickle(first):
         return UnsafeFormat(f"`{name}` is a Python pickle under another name. It was not opened.")
     return broken(name, f"is cut off or no safetensors file: its header would be {length:,} bytes")
 

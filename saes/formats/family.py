@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from saes.errors import BrokenFile
 from saes.formats.architectures import Shape, check_tensors, is_transcoder, standard_shapes
 from saes.formats.base import Facts, Folder, Given, Sae, SaeInfo, Source, Tree
 from saes.formats.containers import Container
@@ -62,6 +63,8 @@ class Layout:
         """By standard name; an unknown tensor keeps its own, to be refused by it."""
         standard = {stored: name for name, stored in self.names.items()}
         named = {standard.get(it, it): shape for it, shape in container.shapes.items()}
+        if len(named) != len(container.shapes):
+            raise BrokenFile(f"`{container.name}` holds a tensor twice, under two names.")
         kept = {name: shape for name, shape in named.items() if name not in without}
         return {name: it[::-1] if name in self.turned else it for name, it in kept.items()}
 

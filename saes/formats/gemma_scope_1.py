@@ -5,25 +5,27 @@ SAEs on embeddings were trained on embeddings times sqrt(d_in), which is folded 
 """
 
 import re
-from collections.abc import Mapping
 from math import sqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from saes import reference as plain
-from saes.errors import MissingFact, NotThisFormat
-from saes.formats.architectures import check_tensors, standard_shapes
-from saes.formats.base import Fact, Facts, Folder, Given, Origin, Sae, SaeInfo, Source, Tree, inside
+from saes.errors import BrokenFile, MissingFact, NotThisFormat
+from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts, inside
 from saes.formats.containers import Container
-from saes.formats.given import cleaned, dtype_words, refuse_missing, with_given
+from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
+from saes.formats.folding import divided, times
+from saes.formats.given import cleaned, with_given
 from saes.formats.names import hints_from, site_of
-from saes.formats.npz import read_npz
+from saes.formats.opening import open_container
 from saes.formats.rereading import reopen
-from saes.tensors import LazyTensor
 
 if TYPE_CHECKING:
     from saes.reference import Reference
 
 PARAMS = "params.npz"
+SCALING = "scaling_factor"
 REPO = re.compile(r"(?:^|/)gemma-scope-(2b|9b|27b)-(pt|it)-?(res|mlp|att|transcoders)?(?=$|[-_])")
 SITES = {"res": "residual", "mlp": "mlp", "att": "attention", "transcoders": "transcoder"}
 HOOKS = {
@@ -36,13 +38,15 @@ HOOKS = {
 CONSTANTS = {
     "apply_b_dec_to_input": False,
     "normalize_activations": "none",
+    "reshape_activations": "none",
     "prepend_bos": True,
     "context_size": 1024,
     "dataset_path": "monology/pile-uncopyrighted",
 }
 ARCHITECTURE = MissingFact(
     "architecture",
-    "SAEs and transcoders look alike and the repository's name does not tell. Which is it?",
+    "SAEs and transcoders look alike and the names do not tell. Which is it? "
+    "If it reads embeddings, give hook_name hook_embed, too: those were scaled in training.",
     {
         "jumprelu": "an SAE: it rebuilds the activation that it reads",
         "jumprelu_transcoder": "a transcoder: it reads the MLP's input and predicts its output",
@@ -50,7 +54,7 @@ ARCHITECTURE = MissingFact(
 )
 
 
-class GemmaScope1:
+class GemmaScope1(Family):
     slug: ClassVar[str] = "gemma_scope_1"
     label: ClassVar[str] = "Gemma Scope 1"
     looks_for: ClassVar[str] = "`params.npz` in layer_N/width_W/average_l0_X folders"
@@ -59,115 +63,85 @@ class GemmaScope1:
         return tree.folders_with(PARAMS)
 
     def files(self, tree: Tree, where: str) -> list[str]:
-        return [inside(where, PARAMS)]
+        return [_file(tree, where)]
 
     def hints(self, tree: Tree, where: str) -> Facts:
-        return {**hints_from(where, None), **_catalogue(tree.repo_id, where)}
+        found = REPO.search(tree.repo_id or "")
+        model = f"gemma-2-{found[1]}" + ("-it" if found[2] == "it" else "") if found else None
+        told = {"model_name": model, "hook_type": _site(tree.repo_id, where, {})}
+        return {**hints_from(where, None), **as_facts(Origin.CATALOGUE, told)}
 
-    def probe(self, source: Source, where: str, given: Given) -> SaeInfo:
-        container, given = self._container(source, where), cleaned(given)
-        facts = {**self.hints(source.tree, where), **_constants()}
-        facts |= _dimensions(container)
-        site = _site(source.tree.repo_id, where, given)
-        if site is not None:
-            facts |= _of_site(site, facts)
-        facts = with_given(facts, given)
-        missing = () if "architecture" in facts else (ARCHITECTURE,)
-        files = self.files(source.tree, where)
-        return SaeInfo(self.slug, where, facts, container.specs, files, missing)
-
-    def load(self, source: Folder, where: str, given: Given) -> Sae:
-        info = self.probe(source, where, given)
-        refuse_missing(info)
+    def read(self, source: Source, where: str, given: Given) -> Reading:
         container = self._container(source, where)
-        tensors = {_standard(name): container.tensor(source, name) for name in container.members}
-        return Sae(info, _unscaled(tensors) if _is_embedding(where) else tensors)
+        layout, site = _layout(container), _site(source.tree.repo_id, where, given)
+        facts = {**self.hints(source.tree, where), **as_facts(Origin.CATALOGUE, CONSTANTS)}
+        if site is not None:
+            layer = facts["layer"].value if "layer" in facts else None
+            facts |= as_facts(Origin.CATALOGUE, _of_site(site, given.get("layer", layer)))
+        facts = with_given(facts, given)
+        facts |= as_facts(Origin.FILE, _dimensions(container, layout, facts))
+        missing = () if "architecture" in facts else (ARCHITECTURE,)
+        info = SaeInfo(self.slug, where, facts, container.specs, [container.name], missing)
+        return Reading(info, lambda folder: _tensors(folder, container, layout, site))
 
     def reference(self, source: Folder, where: str, given: Given) -> "Reference":
         """From the definition: jumprelu(x @ W_enc + b_enc) @ W_dec + b_dec."""
-        arrays = reopen(source.path(inside(where, PARAMS)))
-        named = {_standard(name): name for name in arrays.names}
-        scale = sqrt(arrays.matrix(named["W_enc"]).shape[0]) if _is_embedding(where) else 1.0
+        given, arrays = cleaned(given), reopen(source.path(_file(source.tree, where)))
+        encoder, decoder = (
+            arrays.matrix(f"w{name}" if f"w{name}" in arrays.names else f"W{name}")
+            for name in ("_enc", "_dec")
+        )
+        site = _site(source.tree.repo_id, where, given)
+        scale = sqrt(encoder.shape[0]) if site == "embedding" else 1.0
         return plain.Plain(
-            encoder=arrays.matrix(named["W_enc"]),
-            decoder=arrays.matrix(named["W_dec"]),
+            encoder=encoder,
+            decoder=decoder,
             b_dec=arrays.vector("b_dec"),
             activation=plain.jumprelu(arrays.vector("b_enc"), arrays.vector("threshold")),
-            centre=cleaned(given).get("apply_b_dec_to_input", False),
-            normalisation=cleaned(given).get("normalize_activations", "none"),
+            centre=given.get("apply_b_dec_to_input", False),
+            normalisation=given.get("normalize_activations", "none"),
             input_factor=1 / scale,
             weights=scale,
+            transcodes=site == "transcoder",
         )
 
     def _container(self, source: Source, where: str) -> Container:
-        if not source.tree.has(where, PARAMS):
+        name = _file(source.tree, where)
+        if name not in source.tree.names:
             raise NotThisFormat(f"It looks for {self.looks_for}.")
-        container = read_npz(source, inside(where, PARAMS))
-        shapes = {_standard(name): shape for name, shape in container.shapes.items()}
-        d_in, d_sae = (*shapes.get("W_enc", ()), 0, 0)[:2]
-        check_tensors(
-            container.name, shapes, standard_shapes("jumprelu", d_in, d_sae, _d_out(shapes))
-        )
+        container = open_container(source, name)
+        if not name.endswith(PARAMS) and not _layout(container).knows(container):
+            raise NotThisFormat("Its arrays are not those of Gemma Scope 1.")
         return container
 
 
-def _standard(name: str) -> str:
+def _file(tree: Tree, where: str) -> str:
+    """A copy may have any name, as long as it is an npz."""
+    return where if where.endswith(".npz") and where in tree.names else inside(where, PARAMS)
+
+
+def _layout(container: Container) -> Layout:
     """Some files say w_enc for W_enc."""
-    return "W" + name[1:] if name in ("w_enc", "w_dec") else name
-
-
-def _d_out(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    return (*shapes.get("b_dec", ()), 0)[0]
-
-
-def _is_embedding(where: str) -> bool:
-    return "embedding" in where.split("/")
-
-
-def _unscaled(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
-    root = sqrt(tensors["W_enc"].shape[0])
-    encoder, decoder = tensors["W_enc"].scaled(1 / root), tensors["W_dec"].scaled(root)
-    return {**tensors, "W_enc": encoder, "W_dec": decoder}
-
-
-def _catalogue(repo_id: str | None, where: str) -> Facts:
-    found = REPO.search(repo_id or "")
-    facts: dict[str, Any] = {}
-    if found:
-        facts["model_name"] = f"gemma-2-{found[1]}" + ("-it" if found[2] == "it" else "")
-    site = _site(repo_id, where, {})
-    if site is not None:
-        facts["hook_type"] = site
-    return {name: Fact(value, Origin.CATALOGUE) for name, value in facts.items()}
+    names = {name: name for name in ("b_enc", "b_dec", "threshold")}
+    for low, name in (("w_enc", "W_enc"), ("w_dec", "W_dec")):
+        names[name] = low if low in container.members else name
+    return Layout(names)
 
 
 def _site(repo_id: str | None, where: str, given: Given) -> str | None:
     if given.get("architecture") == "jumprelu_transcoder":
         return "transcoder"
     if given.get("hook_name"):
-        return (
-            "transcoder" if "hook_normalized" in given["hook_name"] else site_of(given["hook_name"])
-        )
-    if _is_embedding(where):
+        hook = given["hook_name"]
+        return "transcoder" if "hook_normalized" in hook else site_of(hook)
+    if "embedding" in where.split("/"):
         return "embedding"
     found = REPO.search(repo_id or "")
-    return SITES.get(found[3]) if found and found[3] else None
+    site = SITES.get(found[3]) if found else None
+    return None if site == "transcoder" and given.get("architecture") else site
 
 
-def _constants() -> dict[str, Fact]:
-    return {name: Fact(value, Origin.CATALOGUE) for name, value in CONSTANTS.items()}
-
-
-def _dimensions(container: Container) -> dict[str, Fact]:
-    shapes = {_standard(name): member for name, member in container.members.items()}
-    d_in, d_sae = shapes["W_enc"].shape
-    dtype = dtype_words(shapes["W_enc"].dtype)
-    told = {"d_in": d_in, "d_sae": d_sae, "d_out": shapes["b_dec"].shape[0], "dtype": dtype}
-    return {name: Fact(value, Origin.FILE) for name, value in told.items()}
-
-
-def _of_site(site: str, facts: Facts) -> dict[str, Fact]:
-    layer = facts["layer"].value if "layer" in facts else None
+def _of_site(site: str, layer: int | None) -> dict[str, Any]:
     told: dict[str, Any] = {
         "hook_type": site,
         "architecture": "jumprelu_transcoder" if site == "transcoder" else "jumprelu",
@@ -179,4 +153,29 @@ def _of_site(site: str, facts: Facts) -> dict[str, Fact]:
         told["hook_name"] = HOOKS[site].format(layer)
         if site == "transcoder":
             told["hook_name_out"] = f"blocks.{layer}.hook_mlp_out"
-    return {name: Fact(value, Origin.CATALOGUE) for name, value in told.items()}
+    return told
+
+
+def _dimensions(container: Container, layout: Layout, facts: Facts) -> dict[str, Any]:
+    shapes = layout.shapes(container)
+    if shapes.get(SCALING) == shapes.get("b_enc"):
+        shapes.pop(SCALING, None)
+    known = facts["architecture"].value if "architecture" in facts else "jumprelu_transcoder"
+    return {**dimensions(container.name, shapes, known), "dtype": layout.dtype(container)}
+
+
+def _tensors(source: Folder, container: Container, layout: Layout, site: str | None) -> Tensors:
+    tensors = layout.tensors(source, container)
+    if SCALING in container.members:
+        _refuse_scaling(source, container)
+    if site != "embedding":
+        return tensors
+    root = sqrt(tensors["W_enc"].shape[0])
+    folded = {"W_enc": divided(tensors["W_enc"], root), "W_dec": times(tensors["W_dec"], root)}
+    return {**tensors, **folded}
+
+
+def _refuse_scaling(source: Folder, container: Container) -> None:
+    """Left from fine-tuning: without effect while it is all ones."""
+    if not np.allclose(container.tensor(source, SCALING).all(), 1):
+        raise BrokenFile(f"`{container.name}`: {SCALING} is not 1, and nothing says if it is used.")

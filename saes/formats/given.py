@@ -82,6 +82,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "model_name": _text,
     "hook_name": _text,
     "layer": _whole(0),
+    "orientation": _choice("d_in,d_sae", "d_sae,d_in"),  # of a square W_enc, as it is stored
     "dtype": _choice(*DTYPES.values()),
 }
 

@@ -12,12 +12,32 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from saes.errors import BrokenFile, CannotRepresent, UnsupportedArchitecture
-from saes.formats import mistudio_exports, mistudio_legacy
+from saes.formats import (
+    mistudio_beside,
+    mistudio_exports,
+    mistudio_legacy,
+    mistudio_tensors,
+)
 from saes.formats.architectures import PLAIN, TOPK, check_tensors, standard_shapes
-from saes.formats.base import Fact, Facts, Folder, Given, Origin, Sae, SaeInfo, Source, Tree, inside
+from saes.formats.base import (
+    Fact,
+    Facts,
+    Folder,
+    Given,
+    Origin,
+    Sae,
+    SaeInfo,
+    Source,
+    Tree,
+    inside,
+    parent,
+)
 from saes.formats.configs import Config, read_config
 from saes.formats.containers import Container, read_safetensors
+from saes.formats.family import Layout, Tensors
 from saes.formats.given import DESCRIPTIVE, cleaned, refuse_missing, with_given
+from saes.formats.mistudio_beside import CHECKPOINT, METADATA
+from saes.formats.mistudio_exports import CFG
 from saes.formats.names import hints_from
 from saes.formats.writing import write_safetensors
 from saes.progress import Reporter
@@ -26,21 +46,23 @@ from saes.tensors import BITS, LazyTensor, to_bits
 if TYPE_CHECKING:
     from saes.reference import Reference
 
-CHECKPOINT, METADATA = "checkpoint.safetensors", "metadata.json"
 VERSION = 1
-NAMES = {
-    "W_enc": "model.encoder.weight",
-    "b_enc": "model.encoder.bias",
-    "W_dec": "model.decoder.weight",
-    "b_dec": "model.decoder_bias",
-    "threshold": "model.threshold",
-    "b_gate": "model.gate_bias",
-    "b_mag": "model.mag_bias",
-    "r_mag": "model.r_mag",
-    "W_skip": "model.skip.weight",
-}
-TURNED = ("W_enc", "W_dec")  # W_skip is [out, in] already
+LAYOUT = Layout(
+    {
+        "W_enc": "model.encoder.weight",
+        "b_enc": "model.encoder.bias",
+        "W_dec": "model.decoder.weight",
+        "b_dec": "model.decoder_bias",
+        "threshold": "model.threshold",
+        "b_gate": "model.gate_bias",
+        "b_mag": "model.mag_bias",
+        "r_mag": "model.r_mag",
+        "W_skip": "model.skip.weight",  # [out, in] already
+    },
+    turned=("W_enc", "W_dec"),
+)
 LOG_THRESHOLD = "model.activation.log_threshold"
+LOGARITHMIC = Layout({**LAYOUT.names, "threshold": LOG_THRESHOLD}, LAYOUT.turned)
 STATED = ("architecture", "apply_b_dec_to_input", "normalize_activations")
 
 
@@ -52,32 +74,40 @@ class MiStudio:
     architectures: ClassVar[Sequence[str]] = PLAIN
 
     def find(self, tree: Tree) -> list[str]:
-        return tree.folders_with(CHECKPOINT)
+        return sorted({*tree.folders_with(CHECKPOINT), *mistudio_beside.documented(tree)})
 
     def files(self, tree: Tree, where: str) -> list[str]:
-        wanted = (CHECKPOINT, METADATA) if tree.has(where, CHECKPOINT) else mistudio_exports.FILES
+        if tree.has(where, CHECKPOINT):
+            wanted: tuple[str, ...] = (CHECKPOINT, METADATA)
+        elif tree.has(where, mistudio_exports.WEIGHTS):
+            wanted = mistudio_exports.FILES
+        else:
+            file = mistudio_beside.weight_file(tree, where)
+            wanted = (file.rpartition("/")[2], mistudio_beside.CONFIG)
+            where = parent(file)
         return [inside(where, base) for base in wanted if tree.has(where, base)]
 
     def hints(self, tree: Tree, where: str) -> Facts:
         return hints_from(where, tree.repo_id)
 
     def probe(self, source: Source, where: str, given: Given) -> SaeInfo:
-        given, tree = cleaned(given), source.tree
-        if not tree.has(where, CHECKPOINT):
+        given = cleaned(given)
+        if _is_export(source.tree, where):
             return mistudio_exports.probe(source, where, given)
-        if not _is_native(source, where):
-            return mistudio_legacy.probe(source, where, inside(where, CHECKPOINT), given)
-        return _Native(source, where).info(given)
+        if _is_native(source, where):
+            return _Native(source, where).info(given)
+        file = mistudio_beside.weight_file(source.tree, where)
+        return mistudio_legacy.probe(source, where, file, given)
 
     def load(self, source: Folder, where: str, given: Given) -> Sae:
         info = self.probe(source, where, given)
         refuse_missing(info)
-        if not source.tree.has(where, CHECKPOINT):
+        if _is_export(source.tree, where):
             return mistudio_exports.load(source, info)
-        if not _is_native(source, where):
-            return mistudio_legacy.load(source, inside(where, CHECKPOINT), info)
-        native = _Native(source, where)
-        return Sae(info, native.tensors(source, info), native.metadata.section("source").values)
+        if _is_native(source, where):
+            native = _Native(source, where)
+            return Sae(info, native.tensors(source), native.metadata.section("source").values)
+        return mistudio_tensors.load(source, info.files[0], info)
 
     def save(self, sae: Sae, target: Path, progress: Reporter) -> list[Path]:
         checkpoint, metadata = target / CHECKPOINT, target / METADATA
@@ -88,7 +118,13 @@ class MiStudio:
     def reference(self, source: Folder, where: str, given: Given) -> "Reference":
         from saes.formats import mistudio_reference
 
-        return mistudio_reference.forward(source.root / where, cleaned(given))
+        given = cleaned(given)
+        if _is_native(source, where):
+            return mistudio_reference.native(source.path(inside(where, CHECKPOINT)), given)
+        info = self.probe(source, where, given)
+        if _is_export(source.tree, where):
+            return mistudio_reference.export(source.path(inside(where, CFG)).parent, info, given)
+        return mistudio_reference.legacy(source.path(info.files[0]), info, given)
 
 
 def rewrite_metadata(folder: Path, given: Given) -> None:
@@ -109,11 +145,12 @@ def rewrite_metadata(folder: Path, given: Given) -> None:
 
 def stored(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
     """The standard tensors under their native names, turned."""
-    out = {NAMES[name]: it.transposed() if name in TURNED else it for name, it in tensors.items()}
+    names, turned = LAYOUT.names, LAYOUT.turned
+    out = {names[name]: it.transposed() if name in turned else it for name, it in tensors.items()}
     if "threshold" in tensors:
         logarithm = _logarithm(tensors["threshold"])
         if logarithm is not None:
-            del out[NAMES["threshold"]]
+            del out[names["threshold"]]
             out[LOG_THRESHOLD] = logarithm
     return out
 
@@ -153,11 +190,16 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
+def _is_export(tree: Tree, where: str) -> bool:
+    return not tree.has(where, CHECKPOINT) and tree.has(where, mistudio_exports.WEIGHTS)
+
+
 def _is_native(source: Source, where: str) -> bool:
-    """miStudio's older converter also left a metadata.json, without the format's name."""
-    if not source.tree.has(where, METADATA):
+    """The older converter left a metadata.json of the same format name, without a version."""
+    if not (source.tree.has(where, CHECKPOINT) and source.tree.has(where, METADATA)):
         return False
-    return read_config(source, inside(where, METADATA)).values.get("format") == MiStudio.slug
+    metadata = read_config(source, inside(where, METADATA))
+    return metadata.values.get("format") == MiStudio.slug and "original_format" not in metadata
 
 
 class _Native:
@@ -165,6 +207,7 @@ class _Native:
         self.where = where
         self.container: Container = read_safetensors(source, inside(where, CHECKPOINT))
         self.metadata: Config = read_config(source, inside(where, METADATA))
+        self.layout = LOGARITHMIC if LOG_THRESHOLD in self.container.members else LAYOUT
         if self.metadata.whole("format_version") != VERSION:
             raise UnsupportedArchitecture(
                 f"`{self.metadata.name}` was written by a newer miStudio."
@@ -175,32 +218,19 @@ class _Native:
         architecture = facts["architecture"].value
         dims = [facts[name].value for name in ("d_in", "d_sae", "d_out")]
         wanted = standard_shapes(architecture, *dims)
-        check_tensors(self.container.name, self._found(), wanted)
+        check_tensors(self.container.name, self.layout.shapes(self.container), wanted)
         files = [self.container.name, self.metadata.name]
         return SaeInfo(MiStudio.slug, self.where, facts, self.container.specs, files)
 
-    def tensors(self, source: Folder, info: SaeInfo) -> dict[str, LazyTensor]:
-        native = {name: self.container.tensor(source, name) for name in self.container.members}
-        if LOG_THRESHOLD in native:
+    def tensors(self, source: Folder) -> Tensors:
+        tensors = self.layout.tensors(source, self.container)
+        if self.layout is LOGARITHMIC:
             dtype = self.metadata.section("tensors").section("threshold").text("dtype")
             if dtype not in BITS:
                 raise self.metadata.wrong("tensors.threshold.dtype", "one of " + ", ".join(BITS))
-            native[NAMES["threshold"]] = native.pop(LOG_THRESHOLD).mapped(
-                lambda it, index: np.exp(it), dtype
-            )
-        standard = {name: native[NAMES[name]] for name in NAMES if NAMES[name] in native}
-        return {name: it.transposed() if name in TURNED else it for name, it in standard.items()}
-
-    def _found(self) -> dict[str, tuple[int, ...]]:
-        """Shapes under standard names; what has none keeps its own and is refused as unknown."""
-        standard = {native: name for name, native in NAMES.items()} | {LOG_THRESHOLD: "threshold"}
-        found: dict[str, tuple[int, ...]] = {}
-        for native, shape in self.container.shapes.items():
-            name = standard.get(native, native)
-            if name in found:
-                raise BrokenFile(f"`{self.container.name}` holds {name} twice.")
-            found[name] = shape[::-1] if name in TURNED else shape
-        return found
+            exact = tensors["threshold"].mapped(lambda it, index: np.exp(it), dtype)
+            tensors["threshold"] = exact
+        return tensors
 
     def _facts(self) -> dict[str, Fact]:
         told = self.metadata.section("facts")
@@ -224,5 +254,7 @@ class _Native:
             raise BrokenFile(
                 f"`{flat.name}` does not state {', '.join((*whole, 'architecture'))} rightly."
             )
+        if facts["architecture"] in TOPK and facts["k"] > facts["d_sae"]:
+            raise flat.wrong("k", f"at most d_sae, {facts['d_sae']:,}")
         if flat.flag("apply_b_dec_to_input") is None or flat.text("normalize_activations") is None:
             raise BrokenFile(f"`{flat.name}` does not state {', '.join(STATED)}.")

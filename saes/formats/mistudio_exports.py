@@ -8,18 +8,37 @@ hook resid_post, and generation 1 lost decoder.bias.
 from typing import Any
 
 from saes.errors import NotThisFormat, UnsupportedArchitecture
-from saes.formats import mistudio_legacy
-from saes.formats.architectures import NORMALISATIONS, check_tensors, standard_shapes
-from saes.formats.base import Fact, Folder, Given, Origin, Sae, SaeInfo, Source, inside
+from saes.formats import mistudio_legacy, mistudio_tensors
+from saes.formats.architectures import TOPK, Shape, check_tensors, standard_shapes
+from saes.formats.base import (
+    Fact,
+    Facts,
+    Folder,
+    Given,
+    Origin,
+    Sae,
+    SaeInfo,
+    Source,
+    as_facts,
+    inside,
+)
 from saes.formats.configs import Config, read_config
 from saes.formats.containers import Container, read_safetensors
 from saes.formats.given import GENERATION, NORMALISATION, K, dtype_words, with_given
+from saes.formats.mistudio_beside import normalisation, of_percent
+from saes.formats.mistudio_legacy import WITH_TOPK, hook_facts
 from saes.formats.names import hints_from, hook_layer, site_of
 
 FILES = CFG, WEIGHTS = ("cfg.json", "sae_weights.safetensors")
-ARCHITECTURES = {"standard_saelens": "standard", "standard_anthropic": "standard"}
-KNOWN = ("standard", "topk", "jumprelu")
+ARCHITECTURES = {
+    "standard_saelens": "standard",
+    "standard_anthropic": "standard",
+    "skip": "skip_transcoder",
+}
+SECOND = ("standard_saelens", "standard_anthropic", "topk")
+KNOWN = ("standard", "topk", "jumprelu", "transcoder", "skip_transcoder")
 LOST_BIAS = "the export left out decoder.bias: features are exact, reconstructions lack a constant"
+LOST_CENTRE = "the export left out b_enc_center, so its features cannot be computed"
 
 
 def probe(source: Source, where: str, given: Given) -> SaeInfo:
@@ -37,8 +56,10 @@ def probe(source: Source, where: str, given: Given) -> SaeInfo:
 def load(source: Folder, info: SaeInfo) -> Sae:
     container = read_safetensors(source, inside(info.where, WEIGHTS))
     if "W_enc" not in container.members or "activation.log_threshold" in container.members:
-        return mistudio_legacy.load(source, container.name, info)
-    return Sae(info, {name: container.tensor(source, name) for name in container.members})
+        return mistudio_tensors.load(source, container.name, info)
+    tensors = {name: container.tensor(source, name) for name in container.members}
+    skips = "skip" in info.get("architecture")
+    return Sae(info, mistudio_tensors.skipping(tensors, info) if skips else tensors)
 
 
 def _raw(info: SaeInfo, cfg: Config) -> SaeInfo:
@@ -49,10 +70,10 @@ def _raw(info: SaeInfo, cfg: Config) -> SaeInfo:
 
 
 def _described(cfg: Config, site: str | None) -> dict[str, Fact]:
-    """hook_name only where the folder or header agrees: every hook was labelled resid_post."""
+    """hook_name only where folder or header tell the same: every hook was labelled resid_post."""
     hook = cfg.text("hook_name") or cfg.text("hook_point") or ""
     told: dict[str, Any] = {"model_name": cfg.text("model_name")}
-    if hook and site in (None, site_of(hook)):
+    if hook and site == site_of(hook):
         told |= {"hook_name": hook, "hook_type": site_of(hook)}
     told |= {"context_size": cfg.whole("context_size", 0), "prepend_bos": cfg.flag("prepend_bos")}
     told["layer"] = hook_layer(hook)
@@ -66,40 +87,54 @@ def _community(
     hints = hints_from(where, source.tree.repo_id)
     site = hints["hook_type"].value if "hook_type" in hints else None
     facts = with_given({**hints, **_described(cfg, site), **_facts(container, cfg, given)}, given)
+    facts = {**hook_facts(facts), **facts}
     missing = [fact for fact in (GENERATION, NORMALISATION) if fact.name not in facts]
-    if facts["architecture"].value == "topk" and "k" not in facts:
+    if facts["architecture"].value in TOPK and "k" not in facts:
         missing.append(K)
-    dims = (facts["d_in"].value, facts["d_sae"].value)
-    check_tensors(
-        container.name,
-        container.shapes,
-        standard_shapes(facts["architecture"].value, *dims, dims[0]),
-    )
+    check_tensors(container.name, container.shapes, _shapes(facts))
     names = [inside(where, base) for base in FILES]
     return SaeInfo("mistudio", where, facts, container.specs, names, missing)
 
 
+def _shapes(facts: Facts) -> dict[str, Shape]:
+    """A skip autoencoder adds its input: that takes no tensor."""
+    dims = [facts[name].value for name in ("d_in", "d_sae", "d_out")]
+    shapes = standard_shapes(facts["architecture"].value, *dims)
+    return {name: shape for name, shape in shapes.items() if name != "W_skip"}
+
+
 def _facts(container: Container, cfg: Config, given: Given) -> dict[str, Fact]:
     d_in, d_sae = (*container.shapes["W_enc"], 0, 0)[:2]
+    d_in, d_sae = cfg.whole("d_in") or d_in, cfg.whole("d_sae") or d_sae
     architecture, k = _architecture(cfg, d_sae)
-    generation = _generation(cfg) or given.get("generation")
+    transcodes = architecture in ("transcoder", "topk_transcoder")
     told: dict[str, Any] = {
         "architecture": architecture,
         "k": k,
-        "d_in": cfg.whole("d_in") or d_in,
-        "d_sae": cfg.whole("d_sae") or d_sae,
-        "d_out": cfg.whole("d_in") or d_in,
+        "d_in": d_in,
+        "d_sae": d_sae,
+        "d_out": (*container.shapes.get("b_dec", ()), 0)[0] if transcodes else d_in,
         "dtype": dtype_words(container.members["W_enc"].dtype),
         "generation": _generation(cfg),
-        "normalize_activations": _normalisation(cfg),
+        "normalize_activations": None if transcodes else normalisation(cfg),
     }
-    facts = {name: Fact(value, Origin.FILE) for name, value in told.items() if value is not None}
-    facts["reshape_activations"] = Fact("none", Origin.CATALOGUE)
-    if generation is not None:
-        facts["apply_b_dec_to_input"] = Fact(generation == 2, Origin.CATALOGUE)
+    arithmetic = _arithmetic(container, architecture, _generation(cfg) or given.get("generation"))
+    return {**as_facts(Origin.FILE, told), **as_facts(Origin.CATALOGUE, arithmetic)}
+
+
+def _arithmetic(container: Container, architecture: str, generation: int | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"reshape_activations": "none"}
+    if architecture in ("transcoder", "topk_transcoder"):
+        if generation == 2:
+            raise UnsupportedArchitecture(f"`{container.name}`: {LOST_CENTRE}.")
+        return {**told, "apply_b_dec_to_input": False, "normalize_activations": "none"}
     if generation == 1 and architecture != "jumprelu":
-        facts["warning"] = Fact(LOST_BIAS, Origin.CATALOGUE)
-    return facts
+        told["warning"] = LOST_BIAS
+    if "skip" in architecture:
+        told["apply_b_dec_to_input"] = False
+    elif generation is not None:
+        told["apply_b_dec_to_input"] = generation == 2
+    return told
 
 
 def _architecture(cfg: Config, d_sae: int) -> tuple[str, int | None]:
@@ -107,28 +142,19 @@ def _architecture(cfg: Config, d_sae: int) -> tuple[str, int | None]:
     architecture = ARCHITECTURES.get(told, told)
     if architecture not in KNOWN:
         raise UnsupportedArchitecture(
-            f"`{cfg.name}`: the export of a {architecture[:40]} SAE is incomplete."
+            f"`{cfg.name}`: miStudio never had a class for a {architecture[:40]} SAE."
         )
     extra = cfg.section("extra_metadata")
     percent = extra.number("top_k_sparsity")
-    if architecture == "standard" and percent is not None:
-        return "topk", max(1, int(percent / 100 * d_sae))
-    if architecture == "topk":
-        return "topk", extra.whole("top_k")
-    return architecture, None
+    if architecture in WITH_TOPK and percent is not None:
+        return WITH_TOPK[architecture], of_percent(extra, percent, d_sae)
+    return architecture, extra.whole("top_k") if architecture == "topk" else None
 
 
 def _generation(cfg: Config) -> int | None:
     extra = cfg.section("extra_metadata")
-    if "top_k" in extra or cfg.text("architecture") in (*ARCHITECTURES, "topk"):
+    if "top_k" in extra or cfg.text("architecture") in SECOND:
         return 2
-    return 1 if "top_k_sparsity" in extra else None
-
-
-def _normalisation(cfg: Config) -> str | None:
-    told = cfg.text("normalize_activations")
-    if told == "anthropic_rescale":  # the same arithmetic under another name
-        return "constant_norm_rescale"
-    if told is None or told in NORMALISATIONS:
-        return told
-    raise cfg.wrong("normalize_activations", "one of " + ", ".join(NORMALISATIONS))
+    # For two days generation 2 wrote this key too; its JumpReLU began at 0.5, the first's at 0.001.
+    first = "top_k_sparsity" in extra and extra.number("initial_threshold") != 0.5
+    return 1 if first else None

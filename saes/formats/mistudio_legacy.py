@@ -8,20 +8,54 @@ even show its generation.
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from saes.errors import BadFact, ConfigNotFound, NotThisFormat, UnsupportedArchitecture
-from saes.formats.architectures import Shape, check_tensors
-from saes.formats.base import Fact, Folder, Given, Origin, Sae, SaeInfo, Source
-from saes.formats.containers import Container, read_safetensors
+from saes.errors import (
+    BadFact,
+    BrokenFile,
+    ConfigNotFound,
+    MissingFact,
+    NotThisFormat,
+)
+from saes.formats.architectures import TOPK, Shape, check_tensors
+from saes.formats.base import (
+    Fact,
+    Facts,
+    Folder,
+    Given,
+    Origin,
+    SaeInfo,
+    Source,
+    as_facts,
+)
+from saes.formats.containers import Container
 from saes.formats.given import GENERATION, NORMALISATION, K, dtype_words, with_given
+from saes.formats.mistudio_beside import CHECKPOINT, CLASSES, read_beside
 from saes.formats.names import hints_from
-from saes.tensors import WIDER, Diagonal, Held, LazyTensor, vector_times
+from saes.formats.opening import open_container
+from saes.tensors import LazyTensor
 
 PREFIX = "model."
-HOOKS = ("residual", "mlp", "attention")
+HOOKS = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
+WITH_TOPK = {
+    "standard": "topk",
+    "transcoder": "topk_transcoder",
+    "skip_transcoder": "topk_skip_transcoder",
+}
 TOP_K_UNSAID = (
-    "the file does not tell of top-k in training; if there was, give architecture topk and k"
+    "the file does not tell of top-k in training; if there was, give architecture {} and k"
+)
+CENTRING = MissingFact(
+    "apply_b_dec_to_input",
+    "It was converted from another format, without saying what happened to its input. "
+    "Is b_dec subtracted from it?",
+    {
+        "true": "yes: as SAELens does unless its cfg.json says otherwise",
+        "false": "no: the encoder sees the activation itself",
+    },
+)
+CONVERTED = MissingFact(
+    NORMALISATION.name,
+    "It was converted from another format. How did the original normalise activations?",
+    {**NORMALISATION.readings, "none": "not at all, as most do"},
 )
 
 
@@ -57,10 +91,10 @@ KINDS = {
 
 
 class Checkpoint:
-    """The header of one checkpoint, its tensors without the prefix."""
+    """The header of one checkpoint, its tensors without the prefix, and what lies beside it."""
 
     def __init__(self, source: Source, file: str) -> None:
-        self.container: Container = read_safetensors(source, file)
+        self.container: Container = open_container(source, file)
         if self.container.metadata.get("format") == "mistudio":
             raise ConfigNotFound(f"`{file}` was written with a metadata.json, which is not there.")
         prefixed = any(name.startswith(PREFIX) for name in self.container.members)
@@ -68,18 +102,39 @@ class Checkpoint:
         self.shapes = {
             name.removeprefix(self.prefix): shape for name, shape in self.container.shapes.items()
         }
-        self.name = self._class()
+        fitting = self._fitting(file)
+        self.beside = read_beside(source, file)
+        self.name = self._class(fitting)
         self.kind = KINDS[self.name]
         self._check()
 
-    def _class(self) -> str:
-        told = self.container.metadata.get("architecture")
+    def _fitting(self, file: str) -> list[str]:
+        """Classes that the tensors can belong to. Two linear layers alone may be anybody's."""
         fitting = [
             name for name, kind in KINDS.items() if kind.tensors.keys() <= self.shapes.keys()
         ]
+        ours = self.prefix or file.endswith(CHECKPOINT) or self.has("b_enc_center")
+        if fitting == ["Transcoder"] and not (ours or self._told in KINDS):
+            raise NotThisFormat("Two linear layers alone do not tell that they are miStudio's.")
+        if not fitting and self.prefix and self.has("decoder_bias"):
+            raise BrokenFile(f"`{file}` lacks tensors that each of miStudio's classes has.")
         if not fitting:
             raise NotThisFormat("Its tensors have none of miStudio's names.")
-        return told if told in fitting else fitting[0]
+        return fitting
+
+    @property
+    def _told(self) -> str | None:
+        return self.container.metadata.get("architecture")
+
+    def _class(self, fitting: list[str]) -> str:
+        """The header's word, or the word beside it; else what the tensors show."""
+        stated = self.beside.architecture
+        beside = CLASSES[stated] if stated else None
+        if beside and beside not in fitting and not (stated == "topk" and self._told is None):
+            raise BrokenFile(
+                f"`{self.beside.config.name}` tells of a {stated} SAE, the tensors are another's."
+            )
+        return next((name for name in (self._told, beside) if name in fitting), fitting[0])
 
     def _check(self) -> None:
         encoder = (*self.shapes.get("encoder.weight", self.shapes.get("W_enc", ())), 0, 0)
@@ -94,6 +149,7 @@ class Checkpoint:
             name: tuple(self.dims[axis] for axis in axes) for name, axes in known.items()
         }
         check_tensors(self.container.name, self.shapes, wanted)
+        self.beside.check(self.dims)
 
     def has(self, name: str) -> bool:
         return name in self.shapes
@@ -103,8 +159,10 @@ class Checkpoint:
 
     @property
     def generation(self) -> int | None:
-        """None where the tensors do not show it."""
-        if self.name == "TopKSAE" or self.has("b_enc_center"):
+        """None where nothing shows it: the older converter wrote like generation 1."""
+        if self.beside.is_converted:
+            return None
+        if self.name == "TopKSAE" or self.has("b_enc_center") or self.beside.is_second:
             return 2
         if self.name == "Transcoder" or (self.has("decoder.bias") and self.has("decoder_bias")):
             return 1
@@ -113,58 +171,91 @@ class Checkpoint:
 
 def probe(source: Source, where: str, file: str, given: Given) -> SaeInfo:
     checkpoint = Checkpoint(source, file)
-    facts = {**hints_from(where, source.tree.repo_id), **_facts(checkpoint, given)}
-    facts = with_given(facts, given)
-    missing = [fact for fact in (GENERATION, NORMALISATION) if fact.name not in facts]
-    if facts["architecture"].value == "topk" and "k" not in facts:
+    _check_given(checkpoint, given)
+    hints = hints_from(where, source.tree.repo_id)
+    facts = with_given({**hints, **_facts(checkpoint, given)}, given)
+    facts = {**hook_facts(facts), **facts}
+    missing = _missing(checkpoint, facts)
+    files = [file, *checkpoint.beside.files]
+    return SaeInfo("mistudio", where, facts, checkpoint.container.specs, files, missing)
+
+
+def _missing(checkpoint: Checkpoint, facts: Facts) -> list[MissingFact]:
+    converted = checkpoint.beside.is_converted
+    asked = (CENTRING, CONVERTED) if converted else (GENERATION, NORMALISATION)
+    missing = [fact for fact in asked if fact.name not in facts]
+    if facts["architecture"].value in TOPK and "k" not in facts:
         missing.append(K)
-    return SaeInfo("mistudio", where, facts, checkpoint.container.specs, [file], missing)
+    return missing
 
 
 def _facts(checkpoint: Checkpoint, given: Given) -> dict[str, Fact]:
-    _check_given(checkpoint, given)
-    dims, kind = checkpoint.dims, checkpoint.kind
-    generation = checkpoint.generation or given.get("generation")
+    dims = checkpoint.dims
+    specs = checkpoint.container.specs
     told: dict[str, Any] = {
-        "architecture": kind.architecture,
+        "architecture": _architecture(checkpoint, given),
         "d_in": dims["i"],
         "d_sae": dims["s"],
         "d_out": dims["o"],
-        "dtype": dtype_words(
-            next(it.dtype for it in checkpoint.container.specs if len(it.shape) == 2)
-        ),
+        "dtype": dtype_words(next(it.dtype for it in specs if len(it.shape) == 2)),
         "generation": checkpoint.generation,
-        **_described(checkpoint.container),
     }
-    facts = {name: Fact(value, Origin.FILE) for name, value in told.items() if value is not None}
-    facts |= {
-        name: Fact(value, Origin.CATALOGUE)
-        for name, value in _by_class(checkpoint, generation, given).items()
+    return {
+        **as_facts(Origin.FILE, checkpoint.beside.told(dims["s"])),
+        **as_facts(Origin.FILE, {**told, **_described(checkpoint.container)}),
+        **as_facts(Origin.CATALOGUE, _by_class(checkpoint, given)),
     }
-    return facts
 
 
-def _by_class(checkpoint: Checkpoint, generation: int | None, given: Given) -> dict[str, Any]:
+def _architecture(checkpoint: Checkpoint, given: Given) -> str:
+    own = checkpoint.kind.architecture
+    is_topk = given.get("architecture") in TOPK or checkpoint.beside.is_topk
+    return WITH_TOPK.get(own, own) if is_topk else own
+
+
+def _by_class(checkpoint: Checkpoint, given: Given) -> dict[str, Any]:
     """What the class of the older miStudio always does."""
+    generation = checkpoint.generation or given.get("generation")
     told: dict[str, Any] = {"reshape_activations": "none"}
     if "transcoder" in checkpoint.kind.architecture:
         told["apply_b_dec_to_input"] = False
-    elif generation is not None:
+    elif generation is not None and not checkpoint.beside.is_converted:
         told["apply_b_dec_to_input"] = generation == 2
     if checkpoint.name == "Transcoder":
         told["normalize_activations"] = "none"
-    if checkpoint.name == "SparseAutoencoder" and "architecture" not in given:
-        told["warning"] = TOP_K_UNSAID
+    topk = WITH_TOPK.get(checkpoint.kind.architecture)
+    if topk and generation != 2 and "architecture" not in given and not checkpoint.beside.files:
+        told["warning"] = TOP_K_UNSAID.format(topk)
     return told
 
 
 def _check_given(checkpoint: Checkpoint, given: Given) -> None:
-    shown = checkpoint.generation
+    shown, file = checkpoint.generation, checkpoint.container.name
     if shown is not None and given.get("generation", shown) != shown:
-        raise BadFact(f"The tensors of `{checkpoint.container.name}` show generation {shown}.")
+        raise BadFact(f"The tensors of `{file}` show generation {shown}.")
     stated, own = given.get("architecture"), checkpoint.kind.architecture
-    if stated not in (None, own) and (own, stated) != ("standard", "topk"):
-        raise BadFact(f"`{checkpoint.container.name}` holds a {own} SAE, not {stated}.")
+    if stated not in (None, own, WITH_TOPK.get(own)):
+        raise BadFact(f"`{file}` holds a {own} SAE, not {stated}.")
+    if checkpoint.name == "Transcoder" and given.get("normalize_activations", "none") != "none":
+        raise BadFact(f"`{file}`: miStudio's transcoders never normalised activations.")
+    _check_k(checkpoint, given)
+
+
+def _check_k(checkpoint: Checkpoint, given: Given) -> None:
+    d_sae = checkpoint.dims["s"]
+    k = given.get("k") or checkpoint.beside.k(d_sae) or 1
+    if k > d_sae:
+        error = BadFact if "k" in given else BrokenFile
+        raise error(f"`{checkpoint.container.name}` has {d_sae:,} features: k cannot be {k:,}.")
+
+
+def hook_facts(facts: Facts) -> dict[str, Fact]:
+    """The older miStudio read the outputs of a layer and of its modules."""
+    site, layer = (facts[it].value if it in facts else None for it in ("hook_type", "layer"))
+    transcodes = facts["architecture"].value in ("transcoder", "topk_transcoder")
+    if site not in HOOKS or layer is None or transcodes:
+        return {}
+    return as_facts(Origin.CATALOGUE, {"hook_name": f"blocks.{layer}.{HOOKS[site]}"})
 
 
 def _described(container: Container) -> dict[str, Any]:
@@ -173,67 +264,3 @@ def _described(container: Container) -> dict[str, Any]:
         "layer": int(layer) if layer.isascii() and layer.isdigit() and len(layer) < 6 else None,
         "hook_type": hook if hook in HOOKS else None,
     }
-
-
-def load(source: Folder, file: str, info: SaeInfo) -> Sae:
-    checkpoint = Checkpoint(source, file)
-    if checkpoint.name == "JumpReLUSAE":
-        return Sae(info, _jumprelu(source, checkpoint))
-    tensors = _linear(source, checkpoint)
-    if checkpoint.name == "Transcoder" and checkpoint.has("b_enc_center"):
-        tensors["b_enc"] = _centred(tensors, checkpoint.tensor(source, "b_enc_center"))
-    if checkpoint.name == "SkipAutoencoder":
-        tensors = _skipping(tensors, info)
-    return Sae(info, tensors)
-
-
-def _linear(source: Folder, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
-    encoder = checkpoint.tensor(source, "encoder.weight")
-    decoder = (
-        checkpoint.tensor(source, "decoder.weight").transposed()
-        if checkpoint.has("decoder.weight")
-        else encoder
-    )
-    biases = [
-        checkpoint.tensor(source, name)
-        for name in ("decoder_bias", "b_pre", "decoder.bias")
-        if checkpoint.has(name)
-    ]
-    return {
-        "W_enc": encoder.transposed(),
-        "b_enc": checkpoint.tensor(source, "encoder.bias"),
-        "W_dec": decoder,
-        "b_dec": biases[0] if len(biases) == 1 else biases[0].plus(biases[1]),
-    }
-
-
-def _jumprelu(source: Folder, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
-    encoder = checkpoint.tensor(source, "W_enc")
-    logarithm = checkpoint.tensor(source, "activation.log_threshold")
-    return {
-        "W_enc": encoder.transposed(),
-        "b_enc": checkpoint.tensor(source, "b_enc"),
-        "W_dec": checkpoint.tensor(source, "W_dec").transposed()
-        if checkpoint.has("W_dec")
-        else encoder,
-        "b_dec": checkpoint.tensor(source, "b_dec"),
-        "threshold": logarithm.mapped(lambda values, index: np.exp(values)),
-    }
-
-
-def _centred(tensors: dict[str, LazyTensor], centre: LazyTensor) -> LazyTensor:
-    """(x - centre) @ W + b = x @ W + (b - centre @ W): a transcoder has no other place for it."""
-    b_enc, encoder = tensors["b_enc"], tensors["W_enc"]
-    return Held(b_enc.all() - vector_times(centre.all(), encoder), WIDER[b_enc.dtype])
-
-
-def _skipping(tensors: dict[str, LazyTensor], info: SaeInfo) -> dict[str, LazyTensor]:
-    """skip_scale was never stored; every training there ever was used 1."""
-    if info.get("normalize_activations") != "none":
-        raise UnsupportedArchitecture(
-            "A skip autoencoder on normalised activations has no standard form."
-        )
-    if info.get("generation") == 2:
-        tensors = {**tensors, "b_enc": _centred(tensors, tensors["b_dec"])}
-    encoder = tensors["W_enc"]
-    return {**tensors, "W_skip": Diagonal(1.0, encoder.shape[0], encoder.dtype)}

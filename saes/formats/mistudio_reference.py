@@ -7,23 +7,14 @@ from typing import Any
 import numpy as np
 
 from saes import reference as plain
-from saes.formats.base import Given
+from saes.formats.architectures import TOPK
+from saes.formats.base import Given, SaeInfo
 from saes.formats.rereading import Reread, reopen
 from saes.tensors import to_bits, to_floats
 
 
-def forward(folder: Path, given: Given) -> plain.Plain:
-    checkpoint = folder / "checkpoint.safetensors"
-    metadata = folder / "metadata.json"
-    if not checkpoint.exists():
-        return _export(folder, given)
-    told = json.loads(metadata.read_text()) if metadata.exists() else {}
-    if told.get("format") == "mistudio":
-        return _native(reopen(checkpoint), told, given)
-    return _legacy(reopen(checkpoint), given)
-
-
-def _native(file: Reread, told: dict[str, Any], given: Given) -> plain.Plain:
+def native(checkpoint: Path, given: Given) -> plain.Plain:
+    file, told = reopen(checkpoint), json.loads(checkpoint.with_name("metadata.json").read_text())
     facts = {**{name: fact["value"] for name, fact in told["facts"].items()}, **given}
     decoder = file.matrix("model.decoder.weight").transposed
     rescaled = facts.get("rescale_acts_by_decoder_norm")
@@ -55,8 +46,9 @@ def _native_activation(
     b_enc = file.vector("model.encoder.bias")
     if architecture.startswith("jumprelu"):
         return plain.jumprelu(b_enc, _native_threshold(file, told))
-    if architecture in ("topk", "abstopk"):
-        return (plain.topk if architecture == "topk" else plain.abstopk)(b_enc, facts["k"], norms)
+    if architecture in TOPK:
+        keep = plain.abstopk if architecture == "abstopk" else plain.topk
+        return keep(b_enc, facts["k"], norms)
     return plain.relu(b_enc)
 
 
@@ -68,11 +60,15 @@ def _native_threshold(file: Reread, told: dict[str, Any]) -> Any:
     return to_floats(to_bits(exact, dtype), dtype)
 
 
-def _legacy(file: Reread, given: Given) -> plain.Plain:
+def legacy(path: Path, info: SaeInfo, given: Given) -> plain.Plain:
+    return _legacy(reopen(path), info, given)
+
+
+def _legacy(file: Reread, info: SaeInfo, given: Given) -> plain.Plain:
     prefix = "model." if any(name.startswith("model.") for name in file.names) else ""
     names = {name.removeprefix(prefix) for name in file.names}
     if "activation.log_threshold" in names:
-        return _jumprelu(file, prefix, given)
+        return _jumprelu(file, prefix, info, given)
     encoder = file.matrix(f"{prefix}encoder.weight")
     has_decoder = "decoder.weight" in names
     decoder = file.matrix(f"{prefix}decoder.weight").transposed if has_decoder else encoder
@@ -82,28 +78,32 @@ def _legacy(file: Reread, given: Given) -> plain.Plain:
         if name in names
     ]
     b_dec = sum(biases[1:], biases[0])
-    b_enc = file.vector(f"{prefix}encoder.bias")
-    centred = "b_pre" in names or ("decoder_bias" in names and _generation(names, given) == 2)
-    skips = file.metadata.get("architecture") == "SkipAutoencoder"
+    skips = "skip" in info.get("architecture")
     return plain.Plain(
         encoder=encoder.transposed,
         decoder=decoder,
         b_dec=b_dec,
-        activation=plain.topk(b_enc, given["k"]) if given.get("k") else plain.relu(b_enc),
-        centre=given.get("apply_b_dec_to_input", centred),
-        normalisation=given.get("normalize_activations", "none"),
+        activation=_linear_activation(file.vector(f"{prefix}encoder.bias"), info),
+        centre=given.get("apply_b_dec_to_input", _is_centred(names, info)),
+        normalisation=info.get("normalize_activations"),
         centre_of_input=file.vector(f"{prefix}b_enc_center") if "b_enc_center" in names else None,
         residual=1.0 if skips else 0.0,
     )
 
 
-def _generation(names: set[str], given: Given) -> int:
+def _linear_activation(b_enc: plain.Floats, info: SaeInfo) -> plain.Activation:
+    is_topk = info.get("architecture") in TOPK
+    return plain.topk(b_enc, info.get("k")) if is_topk else plain.relu(b_enc)
+
+
+def _is_centred(names: set[str], info: SaeInfo) -> bool:
+    """Generation 2 centres by decoder_bias, or by what it calls b_pre."""
     if "decoder.bias" in names:
-        return 1
-    return 2 if "decoder.weight" in names else int(given["generation"])
+        return False
+    return "b_pre" in names or "decoder.weight" in names or info.get("generation") == 2
 
 
-def _jumprelu(file: Reread, prefix: str, given: Given) -> plain.Plain:
+def _jumprelu(file: Reread, prefix: str, info: SaeInfo, given: Given) -> plain.Plain:
     encoder = file.matrix(f"{prefix}W_enc")
     tied = f"{prefix}W_dec" not in file.names
     threshold = np.exp(file.vector(f"{prefix}activation.log_threshold"))
@@ -112,37 +112,28 @@ def _jumprelu(file: Reread, prefix: str, given: Given) -> plain.Plain:
         decoder=encoder if tied else file.matrix(f"{prefix}W_dec").transposed,
         b_dec=file.vector(f"{prefix}b_dec"),
         activation=plain.jumprelu(file.vector(f"{prefix}b_enc"), threshold),
-        centre=given.get("apply_b_dec_to_input", int(given["generation"]) == 2),
-        normalisation=given["normalize_activations"],
+        centre=given.get("apply_b_dec_to_input", info.get("generation") == 2),
+        normalisation=info.get("normalize_activations"),
     )
 
 
-def _export(folder: Path, given: Given) -> plain.Plain:
+def export(folder: Path, info: SaeInfo, given: Given) -> plain.Plain:
     """Standard names: the community export. Else the raw checkpoint under SAELens' file name."""
     file = reopen(folder / "sae_weights.safetensors")
-    if "W_enc" not in file.names:
-        return _legacy(file, given)
-    cfg = json.loads((folder / "cfg.json").read_text())
-    extra = cfg.get("extra_metadata") or {}
-    later = (
-        "top_k" in extra
-        or cfg["architecture"].startswith("standard_")
-        or given.get("generation") == 2
-    )
+    if "W_enc" not in file.names or "activation.log_threshold" in file.names:
+        return _legacy(file, info, given)
     b_enc = file.vector("b_enc")
-    k = given.get("k") or extra.get("top_k")
-    if not k and extra.get("top_k_sparsity"):
-        k = max(1, int(extra["top_k_sparsity"] / 100 * len(b_enc)))
-    activation = plain.topk(b_enc, k) if k and "threshold" not in file.names else plain.relu(b_enc)
+    activation = _linear_activation(b_enc, info)
     if "threshold" in file.names:
         activation = plain.jumprelu(b_enc, file.vector("threshold"))
-    normalisation = given.get("normalize_activations") or cfg.get("normalize_activations")
-    rescaled = normalisation in ("constant_norm_rescale", "anthropic_rescale")
+    transcodes = info.get("architecture") in ("transcoder", "topk_transcoder")
+    second = info.get("generation") == 2 and not transcodes
     return plain.Plain(
         encoder=file.matrix("W_enc"),
         decoder=file.matrix("W_dec"),
         b_dec=file.vector("b_dec"),
         activation=activation,
-        centre=given.get("apply_b_dec_to_input", later),
-        normalisation="constant_norm_rescale" if rescaled else "none",
+        centre=given.get("apply_b_dec_to_input", second),
+        normalisation=info.get("normalize_activations"),
+        residual=1.0 if "skip" in info.get("architecture") else 0.0,
     )

@@ -17,9 +17,11 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from saes.errors import BrokenFile
-from saes.reference import Floats, Matrix
+from saes.formats.pickles import View, described
+from saes.reference import Floats, Matrix, Narrow
 
-PANEL = 4 << 20  # bytes read at a time, before they become float64
+PANEL = 4 << 20  # bytes read at a time
+MANY_ROWS = 64  # read at once even where rows are long: their product is added up panel by panel
 Open = Callable[[], Any]  # a context manager that gives a file, at the first number of a tensor
 WORDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
 
@@ -51,27 +53,26 @@ class _Stored:
     def width(self) -> int:
         return np.dtype(WORDS[self.dtype]).itemsize
 
-    def numbers(self, file: IO[bytes], count: int) -> Floats:
+    def numbers(self, file: IO[bytes], count: int) -> Narrow:
         data = file.read(count * self.width)
         if len(data) != count * self.width:
             raise BrokenFile("A weight file ends early.")
         bits = np.frombuffer(data, WORDS[self.dtype])
-        if self.dtype == "BF16":
-            bits = (bits.astype("<u4") << 16).view("<f4")
-        return bits.astype(np.float64)
+        return (bits.astype("<u4") << 16).view("<f4") if self.dtype == "BF16" else bits
 
     def whole(self) -> Floats:
         with self.open() as file:
-            flat = self.numbers(file, prod(self.shape))
+            flat = self.numbers(file, prod(self.shape)).astype(np.float64)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
     def matrix(self) -> Matrix:
         if len(self.shape) != 2:
             raise BrokenFile("A matrix of weights has not two axes.")
         rows, columns = self.shape[::-1] if self.fortran else self.shape
-        step = max(1, PANEL // (columns * self.width))
+        row = columns * self.width
+        step = max(1, PANEL // row, min(MANY_ROWS, 4 * PANEL // row))
 
-        def panels() -> Iterator[tuple[int, Floats]]:
+        def panels() -> Iterator[tuple[int, Narrow]]:
             with self.open() as file:
                 for start in range(0, rows, step):
                     count = min(step, rows - start)
@@ -101,11 +102,15 @@ class _File:
 
 
 def reopen(path: Path) -> Reread:
-    """By its first bytes, or by the zip directory at its end."""
-    if not zipfile.is_zipfile(path):
+    """By its first bytes: a zip, a line of JSON with a zip behind it, or safetensors."""
+    with path.open("rb") as file:
+        first = file.read(8)
+    is_json = first[:1] == b"{" and int.from_bytes(first, "little") > path.stat().st_size
+    if not first.startswith(b"PK\x03\x04") and not is_json:
         return _safetensors(path)
     with zipfile.ZipFile(path) as archive:
-        return _npz(path, archive)
+        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        return _torch(path, archive, pickles[0]) if pickles else _npz(path, archive)
 
 
 def _safetensors(path: Path) -> Reread:
@@ -145,11 +150,41 @@ def _npz(path: Path, archive: zipfile.ZipFile) -> Reread:
     return _File(stored, {}, {})
 
 
+def _torch(path: Path, archive: zipfile.ZipFile, pickle: str) -> Reread:
+    leaves = dict(_leaves(described(path.name, archive.read(pickle))))
+    data = pickle.removesuffix("data.pkl") + "data/"
+    stored = {
+        name: _viewed(path, data + leaf.storage.key, leaf)
+        for name, leaf in leaves.items()
+        if isinstance(leaf, View)
+    }
+    return _File(stored, {}, {name: leaf for name, leaf in leaves.items() if name not in stored})
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    tensors = isinstance(tree, list | tuple) and any(isinstance(it, View) for it in tree)
+    inner = dict(enumerate(tree)) if tensors else tree
+    if not isinstance(inner, dict) or not inner:
+        yield path, tree
+        return
+    for key, child in inner.items():
+        yield from _leaves(child, f"{path}.{key}" if path else str(key))
+
+
+def _viewed(path: Path, member: str, view: View) -> _Stored:
+    """Row by row, or column by column, as a transposed matrix is saved."""
+    by_columns = len(view.shape) == 2 and view.strides[0] == 1 != view.strides[1]
+    fortran = by_columns and view.shape[0] > 1
+    width = np.dtype(WORDS.get(view.dtype, "u1")).itemsize
+    return _Stored(_member(path, member, view.offset * width), view.dtype, view.shape, fortran)
+
+
 def _member(path: Path, member: str, start: int) -> Open:
     @contextmanager
     def opened() -> Iterator[IO[bytes]]:
         with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            file.read(start)
+            for at in range(0, start, PANEL):
+                file.read(min(PANEL, start - at))
             yield file
 
     return opened

@@ -6,21 +6,19 @@ top-k, top-k without k) is refused or asked for here, never taken for ReLU.
 
 from typing import Any
 
-from saes.errors import UnsupportedArchitecture
+from saes.errors import BrokenFile, UnsupportedArchitecture
 from saes.formats.configs import Config
+from saes.formats.saelens_config import DESCRIBED, OWN_KEYS
 
 RELU_WORDS = ("relu", "ReLU", "ReLU()")
-TEXTS = ("model_name", "hook_name", "hook_name_out", "dataset_path")
-METADATA = (*TEXTS, "context_size", "prepend_bos")
+RENAMED = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index"}
+KEPT = {"d_in", "d_sae", "d_out", "apply_b_dec_to_input", "finetuning_scaling_factor"}
+KEPT |= {key for keys in OWN_KEYS.values() for key in keys}
 
 
 def migrated(cfg: Config) -> Config:
     """The same facts as a v6 cfg.json states them. Never mind keys of the trainer."""
-    values = {
-        key: cfg.values[key]
-        for key in ("d_in", "d_sae", "d_out", "apply_b_dec_to_input")
-        if key in cfg
-    }
+    values = {key: cfg.values[key] for key in KEPT if key in cfg}
     values["architecture"] = cfg.text("architecture") or "standard"
     values |= _activation(cfg, values["architecture"])
     values["normalize_activations"] = _normalisation(cfg)
@@ -29,12 +27,14 @@ def migrated(cfg: Config) -> Config:
     values["reshape_activations"] = cfg.text("reshape_activations") or (
         "hook_z" if "hook_z" in hook else "none"
     )
-    values["finetuning_scaling_factor"] = cfg.flag("finetuning_scaling_factor")
     return Config(cfg.name, values)
 
 
 def _activation(cfg: Config, architecture: str) -> dict[str, Any]:
-    function = cfg.text("activation_fn") or cfg.text("activation_fn_str") or ""
+    function, alias = cfg.text("activation_fn") or "", cfg.text("activation_fn_str") or ""
+    if function and alias and function != alias:
+        raise BrokenFile(f"`{cfg.name}`: activation_fn contradicts activation_fn_str.")
+    function = function or alias
     arguments = cfg.section("activation_fn_kwargs")
     after = arguments.values.get("postact_fn")
     if after is not None and after not in RELU_WORDS:
@@ -42,14 +42,14 @@ def _activation(cfg: Config, architecture: str) -> dict[str, Any]:
             f"`{cfg.name}`: postact_fn {after!s:.40} after top-k cannot be converted."
         )
     if function == "topk" and architecture in ("standard", "topk"):
-        return {"architecture": "topk", "k": arguments.whole("k")}
+        return {"architecture": "topk", "k": arguments.whole("k") or cfg.whole("k")}
     if function not in ("", "relu", "topk") or (function == "topk" and architecture != "topk"):
         raise UnsupportedArchitecture(
             f"`{cfg.name}`: {function[:40]} in a {architecture[:40]} SAE cannot be converted."
         )
-    if architecture in ("topk", "abstopk"):
+    if architecture == "topk":
         return {"k": arguments.whole("k") or cfg.whole("k")}
-    return {}
+    return {"k": cfg.whole("k") or arguments.whole("k")} if architecture == "abstopk" else {}
 
 
 def _normalisation(cfg: Config) -> str:
@@ -61,18 +61,7 @@ def _normalisation(cfg: Config) -> str:
 
 def _metadata(cfg: Config) -> dict[str, Any]:
     """A nested table without a version is SAELens 6's own, cut short: it still names the hook."""
-    nested = cfg.section("metadata").values
-    told = {
-        **nested,
-        **{key: cfg.values[key] for key in METADATA if cfg.values.get(key) is not None},
-    }
-    if cfg.values.get("hook_point") is not None and not told.get("hook_name"):
-        told["hook_name"] = cfg.values["hook_point"]
-    return told
-
-
-def described(metadata: Config) -> dict[str, Any]:
-    """What names the place and the data of an SAE, typed; it changes no number."""
-    told: dict[str, Any] = {name: metadata.text(name) for name in TEXTS}
-    told |= {"context_size": metadata.whole("context_size", least=0), "l0": metadata.number("l0")}
-    return {**told, "prepend_bos": metadata.flag("prepend_bos")}
+    old = {new: cfg.values.get(key) for key, new in RENAMED.items()}
+    flat = {key: cfg.values.get(key) for key in DESCRIBED}
+    told = (old, cfg.section("metadata").values, flat)
+    return {key: value for table in told for key, value in table.items() if value is not None}

@@ -29,7 +29,7 @@ def forward(folder: Path, given: Given) -> plain.Reference:
 def _plain(file: Reread, cfg: dict[str, Any], factor: float) -> plain.Plain:
     norms, weights = _norms(file, cfg, factor)
     if cfg.get("finetuning_scaling_factor") and "scaling_factor" in file.names:
-        weights = file.vector("scaling_factor")
+        weights = file.vector("scaling_factor") * (1.0 if weights is None else weights)
     return plain.Plain(
         encoder=file.matrix("W_enc"),
         decoder=file.matrix("W_dec"),
@@ -55,7 +55,7 @@ def _cfg(folder: Path) -> dict[str, Any]:
     arguments = cfg.get("activation_fn_kwargs") or {}
     if "topk" in (cfg.get("activation_fn"), cfg.get("activation_fn_str")):
         cfg |= {"architecture": "topk"}
-    if "k" in arguments:
+    if arguments.get("k") and (cfg.get("architecture") != "abstopk" or not cfg.get("k")):
         cfg["k"] = arguments["k"]
     if cfg.get("normalize_activations") is True:
         cfg["normalize_activations"] = "expected_average_only_in"
@@ -75,8 +75,9 @@ def _factor(folder: Path, cfg: dict[str, Any]) -> float:
 
 def _norms(file: Reread, cfg: dict[str, Any], factor: float) -> tuple[Any, Any]:
     """What activations are weighed by, and what undoes it before decoding."""
-    by_silence = cfg["architecture"].endswith("batchtopk")
-    if not cfg.get("rescale_acts_by_decoder_norm", by_silence):
+    architecture = cfg["architecture"]
+    by_silence = architecture.endswith("batchtopk")
+    if "topk" not in architecture or not cfg.get("rescale_acts_by_decoder_norm", by_silence):
         return 1.0, None
     norms = file.matrix("W_dec").row_norms() / factor
     return norms, plain.inverse(norms)

@@ -1,70 +1,119 @@
-"""What SAELens has not folded into the weights: factors, batch top-k, log thresholds."""
+"""What SAELens has not folded into the weights yet: factors, whitening, norms, log thresholds.
+
+Each is folded as SAELens itself does at the end of a training, and in the same order.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from saes.errors import BrokenFile, UnsupportedArchitecture
-from saes.formats.architectures import is_transcoder
-from saes.formats.base import Fact, Folder, Given, Origin, Sae, SaeInfo, Source
+from saes.formats.architectures import check_tensors, is_transcoder
+from saes.formats.base import Fact, Facts, Folder, Origin, Sae, SaeInfo, Source, inside
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container
-from saes.tensors import Held, LazyTensor, row_norms
+from saes.formats.containers import Container, read_safetensors
+from saes.formats.saelens_config import BATCH_TOPK
+from saes.formats.saelens_whitening import whitened, whitening_shapes
+from saes.tensors import WIDER, Held, LazyTensor, row_norms
 
-SCALER = "activation_scaler.json"
+SCALER, WHITENING = "activation_scaler.json", "activation_whitening.safetensors"
 FINETUNING = "scaling_factor"
-TRAINED_ON_SCALED = ("expected_average_only_in", "covariance_whitening")
-UNKNOWN_FACTOR = (
+UNKNOWN = (
     "activations were scaled in training by a factor that no file tells; "
-    "if it is not folded in already, features fire wrongly: give norm_scaling_factor"
+    "if it is not folded in already, features fire wrongly: give norm_scaling_factor",
+    "activations were whitened in training by a matrix that no file tells; "
+    "if it is not folded in already, features fire wrongly",
 )
 Tensors = dict[str, LazyTensor]
 
 
-def read_scaler(source: Source, name: str) -> Config:
-    return read_config(source, name)
+@dataclass(frozen=True)
+class Training:
+    """What a training checkpoint keeps beside its weights."""
+
+    scaler: Config | None = None
+    whitening: Container | None = None
+
+    @property
+    def factor(self) -> float | None:
+        if self.scaler is None:
+            return None
+        factor = self.scaler.number("scaling_factor")
+        if factor is not None and factor <= 0:
+            raise self.scaler.wrong("scaling_factor", "above zero")
+        return factor
 
 
-def unfolded(cfg: Config, scaler: Config | None, given: Given) -> dict[str, Fact]:
+def read_training(source: Source, where: str) -> Training:
+    scaler, whitening = inside(where, SCALER), inside(where, WHITENING)
+    names = source.tree.names
+    read = Training(
+        read_config(source, scaler) if scaler in names else None,
+        read_safetensors(source, whitening) if whitening in names else None,
+    )
+    if read.scaler is not None and read.scaler.flag("has_whitening") and read.whitening is None:
+        raise BrokenFile(f"`{scaler}` tells of whitening, but `{WHITENING}` is not beside it.")
+    return read
+
+
+def unfolded(facts: Facts, training: Training, listed: float | None) -> dict[str, Fact]:
     """The factor still missing from the weights, or a warning where nobody tells it.
 
-    SAELens itself does nothing about expected_average_only_in at run time.
+    SAELens itself does nothing about these normalisations at run time.
     """
-    if cfg.values.get("normalize_activations") not in TRAINED_ON_SCALED:
+    normalisation = facts["normalize_activations"].value
+    if normalisation == "covariance_whitening":
+        if training.whitening is None:
+            return {"warning": Fact(UNKNOWN[1], Origin.CATALOGUE)}
+        check_tensors(training.whitening.name, training.whitening.shapes, whitening_shapes(facts))
         return {}
-    if scaler is not None and scaler.flag("has_whitening"):
-        raise UnsupportedArchitecture(f"`{scaler.name}`: whitened activations cannot be converted.")
-    factor = scaler.number("scaling_factor") if scaler is not None else None
-    if factor is not None:
-        if factor <= 0 and scaler is not None:
-            raise scaler.wrong("scaling_factor", "above zero")
-        return {"norm_scaling_factor": Fact(factor, Origin.FILE)}
-    if "norm_scaling_factor" in given:
+    if normalisation != "expected_average_only_in" or "norm_scaling_factor" in facts:
         return {}
-    return {"warning": Fact(UNKNOWN_FACTOR, Origin.CATALOGUE)}
+    if training.factor is not None:
+        return {"norm_scaling_factor": Fact(training.factor, Origin.FILE)}
+    if listed is not None:
+        return {"norm_scaling_factor": Fact(float(listed), Origin.CATALOGUE)}
+    return {"warning": Fact(UNKNOWN[0], Origin.CATALOGUE)}
 
 
-def as_released(container: Container, cfg: Config) -> Mapping[str, tuple[int, ...]]:
+def released_shapes(container: Container, cfg: Config) -> Mapping[str, tuple[int, ...]]:
     """Shapes under the names that a released SAE has: training checkpoints differ in a few."""
     shapes = dict(container.shapes)
-    width = shapes.get("b_enc", (0,))
-    if (
-        cfg.text("architecture") in ("batchtopk", "matryoshka_batchtopk")
-        and "topk_threshold" in shapes
-    ):
+    width = shapes.get("W_dec", (0,))[:1]
+    if cfg.text("architecture") in BATCH_TOPK and "topk_threshold" in shapes:
         if shapes.pop("topk_threshold") not in ((), (1,)):
             raise BrokenFile(f"`{container.name}`: topk_threshold should be one number.")
         shapes.setdefault("threshold", width)
     if "log_threshold" in shapes and "threshold" not in shapes:
         shapes["threshold"] = shapes.pop("log_threshold")
-    if FINETUNING in shapes and shapes[FINETUNING] == width:
+    if shapes.get(FINETUNING) == width:
         del shapes[FINETUNING]
     return shapes
 
 
-def standard(
-    source: Folder, container: Container, cfg: Config, info: SaeInfo, scaler: Config | None
+def released(
+    source: Folder, container: Container, cfg: Config, info: SaeInfo, training: Training
 ) -> Sae:
+    """The SAE as SAELens would release it: nothing left to fold."""
+    tensors = _named(source, container, cfg)
+    rescaled = _is_rescaled(cfg, info)
+    facts = dict(info.facts)
+    if "norm_scaling_factor" in facts:
+        tensors = _times(tensors, facts, rescaled)
+        facts |= _after_factor(facts)
+    elif training.whitening and facts["normalize_activations"].value == "covariance_whitening":
+        tensors = whitened(
+            _norms_folded(tensors) if rescaled else tensors, source, training.whitening, facts
+        )
+        facts |= _after_whitening(facts)
+        rescaled = False
+    if "topk_threshold" in tensors:
+        tensors = _with_one_threshold(_norms_folded(tensors) if rescaled else tensors)
+    return Sae(replace(info, facts=facts), tensors)
+
+
+def _named(source: Folder, container: Container, cfg: Config) -> Tensors:
     tensors = {name: container.tensor(source, name) for name in container.members}
     if FINETUNING in tensors:
         tensors = _finetuned(tensors, cfg)
@@ -72,54 +121,75 @@ def standard(
         tensors["threshold"] = tensors.pop("log_threshold").mapped(
             lambda values, index: np.exp(values)
         )
-    if "topk_threshold" in tensors:
-        tensors = _batch_topk(
-            tensors, rescaled=cfg.flag("rescale_acts_by_decoder_norm") is not False
-        )
-    factor = info.get("norm_scaling_factor")
-    if factor is None:
-        return Sae(info, tensors)
-    return Sae(_folded_info(info), _times(tensors, float(factor), info))
+    return tensors
 
 
 def _finetuned(tensors: Tensors, cfg: Config) -> Tensors:
     """v5 multiplied the activations by it before decoding: the same as scaling W_dec's rows."""
     factor = tensors.pop(FINETUNING).all()
-    if (factor == 1).all():
-        return tensors
-    if not cfg.flag("finetuning_scaling_factor"):
+    if cfg.flag("finetuning_scaling_factor"):
+        return {**tensors, "W_dec": tensors["W_dec"].scaled(factor)}
+    if not np.allclose(factor, 1):
         raise BrokenFile(
             f"`{cfg.name}` does not say that scaling_factor is used (finetuning_scaling_factor)."
         )
-    return {**tensors, "W_dec": tensors["W_dec"].scaled(factor)}
+    return tensors
 
 
-def _batch_topk(tensors: Tensors, rescaled: bool) -> Tensors:
-    """What SAELens releases: decoder norms folded, one threshold for all."""
-    threshold = float(tensors.pop("topk_threshold").all()[0])
-    encoder = tensors["W_enc"]
-    if rescaled:
-        norms = row_norms(tensors["W_dec"])
-        tensors["W_enc"] = encoder.scaled(norms, axis=1)
-        tensors["b_enc"] = tensors["b_enc"].scaled(norms)
-        tensors["W_dec"] = tensors["W_dec"].scaled(1 / np.where(norms == 0, 1, norms))
-    return {**tensors, "threshold": Held(np.full(encoder.shape[1], threshold), "F64")}
+def _is_rescaled(cfg: Config, info: SaeInfo) -> bool:
+    """Whether activations are weighed by decoder norm. Training configs mean yes by silence."""
+    if cfg.text("architecture") in BATCH_TOPK:
+        return cfg.flag("rescale_acts_by_decoder_norm") is not False
+    return info.get("rescale_acts_by_decoder_norm") is True
 
 
-def _times(tensors: Tensors, factor: float, info: SaeInfo) -> Tensors:
-    if info.get("normalize_activations") != "expected_average_only_in":
+def _times(tensors: Tensors, facts: Facts, rescaled: bool) -> Tensors:
+    if facts["normalize_activations"].value != "expected_average_only_in":
         raise UnsupportedArchitecture(
             "norm_scaling_factor belongs to normalize_activations expected_average_only_in."
         )
-    if is_transcoder(info.get("architecture")):
+    architecture = facts["architecture"].value
+    if is_transcoder(architecture) or architecture == "temporal":
         raise UnsupportedArchitecture(
-            "A transcoder's norm_scaling_factor cannot be folded: inputs and outputs differ."
+            f"The norm_scaling_factor of a {architecture} SAE cannot be folded."
         )
-    folded = {"W_enc": factor, "W_dec": 1 / factor, "b_dec": 1 / factor}
-    return {**tensors, **{name: tensors[name].scaled(by) for name, by in folded.items()}}
+    factor = float(facts["norm_scaling_factor"].value)
+    divided = ["b_dec"] if architecture == "matching_pursuit" else ["W_dec", "b_dec"]
+    if rescaled and "topk_threshold" in tensors:
+        divided.append("topk_threshold")  # it is weighed by the norms just divided
+    folded = {name: tensors[name].mapped(lambda it, index: it / factor) for name in divided}
+    if "W_enc" in tensors:
+        folded["W_enc"] = tensors["W_enc"].scaled(factor)
+    return {**tensors, **folded}
 
 
-def _folded_info(info: SaeInfo) -> SaeInfo:
-    origin = info.facts["norm_scaling_factor"].origin
-    facts = {**info.facts, "normalize_activations": Fact("none", origin)}
-    return SaeInfo(info.format, info.where, facts, info.tensors, info.files)
+def _after_factor(facts: Facts) -> dict[str, Fact]:
+    factor = facts["norm_scaling_factor"]
+    changed = {"normalize_activations": Fact("none", factor.origin)}
+    if "residual_threshold" in facts:  # of matching pursuit: a length of activations
+        least = facts["residual_threshold"]
+        changed["residual_threshold"] = Fact(least.value / float(factor.value), least.origin)
+    return changed
+
+
+def _after_whitening(facts: Facts) -> dict[str, Fact]:
+    changed = {"normalize_activations": Fact("none", Origin.FILE)}
+    if "rescale_acts_by_decoder_norm" in facts:
+        changed["rescale_acts_by_decoder_norm"] = Fact(False, Origin.FILE)
+    return changed
+
+
+def _norms_folded(tensors: Tensors) -> Tensors:
+    norms = row_norms(tensors["W_dec"])
+    return {
+        **tensors,
+        "W_enc": tensors["W_enc"].scaled(norms, axis=1),
+        "b_enc": tensors["b_enc"].scaled(norms),
+        "W_dec": tensors["W_dec"].scaled(1 / np.where(norms == 0, 1, norms)),
+    }
+
+
+def _with_one_threshold(tensors: Tensors) -> Tensors:
+    kept = {name: it for name, it in tensors.items() if name != "topk_threshold"}
+    threshold, b_enc = float(tensors["topk_threshold"].all()[0]), tensors["b_enc"]
+    return {**kept, "threshold": Held(np.full(b_enc.shape, threshold), WIDER[b_enc.dtype])}

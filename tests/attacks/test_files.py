@@ -21,6 +21,8 @@ import torch
 
 from saes.converter import inspect
 from saes.errors import BrokenFile, SaeError
+from saes.formats import FolderSource
+from saes.formats.opening import open_container
 from tests.fixtures import tensors, write_saelens
 
 CANARY = Path("/tmp/mistudio-canary")
@@ -32,13 +34,13 @@ class Payload:
 
 
 @contextmanager
-def refused(*codes: str) -> Iterator[None]:
+def refused(*codes: str) -> Iterator[pytest.ExceptionInfo[SaeError]]:
     """One of these codes, in under a second, with less than 100 MB taken."""
     CANARY.unlink(missing_ok=True)
     tracemalloc.start()
     began = time.monotonic()
     with pytest.raises(SaeError) as caught:
-        yield
+        yield caught
     taken = time.monotonic() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -68,6 +70,15 @@ def pickles() -> dict[str, bytes]:
     return {**made, "torch zip": file.getvalue(), "torch legacy": legacy.getvalue()}
 
 
+def opened(folder: Path, name: str, content: bytes) -> None:
+    """Read as far as a weight can be: header, then every number."""
+    (folder / name).write_bytes(content)
+    source = FolderSource(folder)
+    container = open_container(source, name)
+    for tensor in container.members:
+        container.tensor(source, tensor).all()
+
+
 @pytest.mark.parametrize("kind", pickles())
 def test_s2_a_pickle_under_another_name_is_never_opened(kind: str, tmp_path: Path) -> None:
     content = pickles()[kind]
@@ -76,6 +87,9 @@ def test_s2_a_pickle_under_another_name_is_never_opened(kind: str, tmp_path: Pat
     (tmp_path / "npz").mkdir()
     with refused("unsafe_format", "broken_file"):
         inspect(npz_with(tmp_path / "npz", content))
+    for name in ("sae_weights.SafeTensors", "sae_weights.safetensors", "params.npz"):
+        with refused("unsafe_format"):
+            opened(tmp_path, name, content)
     write_saelens(tmp_path / "cfg")
     (tmp_path / "cfg" / "cfg.json").write_bytes(content)
     with refused("broken_file"):

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,19 +37,38 @@ class Watched(FolderSource):
 
 
 def weight_bytes(path: Path) -> list[range]:
-    """Where the numbers lie, found without the project's own readers."""
+    """Where the numbers lie, found without the project's own readers.
+
+    Not counted is a single number, such as k or a threshold: it is part of the configuration.
+    """
     if path.suffix == ".safetensors":
-        return [range(8 + int.from_bytes(path.read_bytes()[:8], "little"), path.stat().st_size)]
+        places = _in_safetensors(path.read_bytes())
+    elif zipfile.is_zipfile(path):
+        places = _in_zip(path)
+    else:
+        places = []
+    return [place for place in places if len(place) > 8]
+
+
+def _in_safetensors(whole: bytes) -> list[range]:
+    data = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:data])
+    header.pop("__metadata__", None)
+    offsets = [entry["data_offsets"] for entry in header.values()]
+    return [range(data + start, data + stop) for start, stop in offsets]
+
+
+def _in_zip(path: Path) -> list[range]:
     whole, places = path.read_bytes(), []
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            start = whole.index(b"\x93NUMPY", info.header_offset)
-            places.append(
-                range(
-                    start + 10 + int.from_bytes(whole[start + 8 : start + 10], "little"),
-                    start + info.file_size,
-                )
-            )
+            lengths = whole[info.header_offset + 26 : info.header_offset + 30]
+            start = info.header_offset + 30 + sum(struct.unpack("<HH", lengths))
+            stop = start + info.compress_size
+            if info.filename.endswith(".npy"):
+                start += 10 + int.from_bytes(whole[start + 8 : start + 10], "little")
+            if info.filename.endswith(".npy") or "/data/" in info.filename:
+                places.append(range(start, stop))
     return places
 
 
@@ -57,9 +78,8 @@ def test_no_weight_is_read_to_identify_an_sae(sample: Sample) -> None:
     identify(source, sample.where)
     assert source.ranges
     for name, start, stop in source.ranges:
-        if not name.endswith(".json"):
-            for weights in weight_bytes(sample.repo / name):
-                assert stop <= weights.start or start >= weights.stop, (name, start, stop)
+        for weights in weight_bytes(sample.repo / name):
+            assert stop <= weights.start or start >= weights.stop, (name, start, stop)
 
 
 def test_a_safetensors_header_takes_two_reads(tmp_path: Path) -> None:
@@ -135,6 +155,46 @@ def test_a_zip64_directory_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(whole)
     source = FolderSource(tmp_path)
     assert read_npz(source, "a.npz").tensor(source, "a").all().sum() == 16
+
+
+def test_a_compressed_npz_is_read_and_its_header_without_its_weights(tmp_path: Path) -> None:
+    made: dict[str, Any] = {"W": np.random.default_rng(0).random((300, 200))}
+    made |= {"b": np.arange(5, dtype=np.float16), "turned": np.asfortranarray(made["W"])}
+    np.savez_compressed(tmp_path / "a.npz", **made)
+    source = Watched(tmp_path)
+    container = read_npz(source, "a.npz")
+    assert container.shapes == {name: array.shape for name, array in made.items()}
+    assert sum(stop - start for _, start, stop in source.ranges) < 3 * 5000
+    for name, array in made.items():
+        assert np.array_equal(container.tensor(source, name).all(), array)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+class Pipe(io.RawIOBase):
+    """A place to write to that cannot be gone back in."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.written += data
+        return len(data)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_npz_that_was_written_to_a_pipe_is_read(compression: int, tmp_path: Path) -> None:
+    """Its members' sizes stand behind their bytes."""
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", compression) as archive:
+        for name in "ab":
+            archive.writestr(f"{name}.npy", old_npy(np.arange(20.0)))
+    (tmp_path / "a.npz").write_bytes(pipe.written)
+    source = FolderSource(tmp_path)
+    container = read_npz(source, "a.npz")
+    assert all(container.tensor(source, name).all().sum() == 190 for name in "ab")
 
 
 # --- writing ------------------------------------------------------------------------------------

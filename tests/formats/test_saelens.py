@@ -12,28 +12,30 @@ from saes.converter import convert, inspect, load
 from saes.errors import (
     BadFact,
     BrokenFile,
+    CannotRepresent,
     NeedsFacts,
     SaeError,
     UnsupportedArchitecture,
 )
 from saes.formats.architectures import PLAIN
 from saes.formats.base import Origin
+from saes.formats.saelens_config import ARCHITECTURES
 from tests.fixtures import tensors, write_saelens
+from tests.formats.saelens_folders import refused, write_not_plain
 
 V5: dict[str, Any] = {"metadata": None, "architecture": "standard"}
 ONES = np.ones(64, np.float32)
+OWN_PLAIN = [it for it in ARCHITECTURES if it in PLAIN]
 
 
-def refused(folder: Path, error: type[SaeError], says: str, **facts: Any) -> None:
-    with pytest.raises(error, match=says):
-        load(folder, facts=facts)
-
-
-@pytest.mark.parametrize("architecture", PLAIN)
-def test_every_plain_architecture_converts_exactly(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", ["saelens", "mistudio"])
+@pytest.mark.parametrize("architecture", OWN_PLAIN)
+def test_every_plain_architecture_converts_exactly(
+    architecture: str, to: str, tmp_path: Path
+) -> None:
     d_out = 12 if "transcoder" in architecture else 0
     source = write_saelens(tmp_path / "in", architecture, d_out)
-    done = convert(source, tmp_path / "out")
+    done = convert(source, tmp_path / "out", to=to)
     assert done.certificate is not None
     assert done.certificate.passed
     for name, array in tensors(architecture, d_out=d_out).items():
@@ -48,12 +50,35 @@ def test_rescaling_by_decoder_norm_survives(architecture: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("architecture", ["temporal", "matching_pursuit"])
-def test_what_is_no_plain_dictionary_is_recognised_and_refused(
-    architecture: str, tmp_path: Path
+def test_what_is_no_plain_dictionary_stays_with_saelens(architecture: str, tmp_path: Path) -> None:
+    source = write_not_plain(tmp_path / "in", architecture)
+    with pytest.raises(CannotRepresent, match=architecture):
+        convert(source, tmp_path / "native", to="mistudio")
+    done = convert(source, tmp_path / "out", to="saelens")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    before, after = inspect(source), inspect(tmp_path / "out")
+    assert {name: after.get(name) for name in before.facts} == {
+        name: fact.value for name, fact in before.facts.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"attn_layers.0.k_ctx.bias": None}, "lacks the tensor attn_layers.0.k_ctx.bias"),
+        ({"W_enc": ONES}, "unknown tensor W_enc"),
+        ({"tied_weights": False}, "lacks the tensor W_enc"),
+        ({"n_attn_layers": 2}, r"lacks the tensor attn_layers\.1"),
+        ({"n_attn_layers": 10**9}, "n_attn_layers should be"),
+        ({"sae_diff_type": "gelu"}, "sae_diff_type should be"),
+        ({"normalize_activations": "covariance_whitening"}, "normalize_activations should be"),
+    ],
+)
+def test_a_temporal_sae_is_read_as_strictly(
+    changes: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
-    source = write_saelens(tmp_path, architecture, normalize_activations="constant_scalar_rescale")
-    assert inspect(source).get("architecture") == architecture
-    refused(source, UnsupportedArchitecture, architecture)
+    refused(write_not_plain(tmp_path, "temporal", **changes), BrokenFile, says)
 
 
 def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
@@ -153,6 +178,11 @@ def test_old_normalisation_flags_are_words_now(tmp_path: Path) -> None:
     assert inspect(source).get("normalize_activations") == "none"
 
 
+def test_two_activations_that_contradict_each_other_are_broken(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"activation_fn": "relu", "activation_fn_str": "topk"}
+    refused(write_saelens(tmp_path, **V5, **told), BrokenFile, "contradicts")
+
+
 def test_an_old_hook_z_is_reshaped(tmp_path: Path) -> None:
     source = write_saelens(tmp_path, **V5, hook_name="blocks.5.attn.hook_z")
     info = inspect(source)
@@ -195,88 +225,6 @@ def test_a_finetuning_factor_of_ones_is_dropped_and_an_unannounced_one_refused(
     )
     source = write_saelens(tmp_path / "b", **V5, scaling_factor=ONES * 2)
     refused(source, BrokenFile, "finetuning_scaling_factor")
-
-
-# --- training checkpoints -----------------------------------------------------------------------
-
-
-def scaled(folder: Path, factor: float | None, **changes: Any) -> Path:
-    source = write_saelens(folder, normalize_activations="expected_average_only_in", **changes)
-    if factor is not None:
-        told = {"scaling_factor": factor, "has_whitening": False}
-        (source / "activation_scaler.json").write_text(json.dumps(told))
-    return source
-
-
-@pytest.mark.parametrize("by", ["file", "user"])
-def test_a_norm_factor_is_folded_into_the_weights(by: str, tmp_path: Path) -> None:
-    source = scaled(tmp_path / "in", 0.37 if by == "file" else None)
-    facts = {"norm_scaling_factor": 0.37} if by == "user" else {}
-    done = convert(source, tmp_path / "out", facts=facts)
-    assert done.certificate is not None
-    assert done.certificate.passed
-    assert done.info.facts["norm_scaling_factor"].origin == by
-    folded = load(tmp_path / "out")
-    assert folded.info.get("normalize_activations") == "none"
-    assert np.allclose(folded.tensors["W_enc"].all(), tensors()["W_enc"] * 0.37, rtol=1e-6)
-    assert np.allclose(folded.tensors["b_dec"].all(), tensors()["b_dec"] / 0.37, rtol=1e-6)
-
-
-def test_a_factor_that_nobody_tells_stays_a_fact_with_a_warning(tmp_path: Path) -> None:
-    done = convert(scaled(tmp_path / "in", None), tmp_path / "out")
-    assert done.info.get("normalize_activations") == "expected_average_only_in"
-    assert "factor" in done.info.get("warning")
-
-
-def test_whitened_activations_are_refused(tmp_path: Path) -> None:
-    source = scaled(tmp_path, 0.37)
-    (source / "activation_scaler.json").write_text('{"scaling_factor": 1.0, "has_whitening": true}')
-    refused(source, UnsupportedArchitecture, "whitened")
-
-
-def test_a_folded_bf16_sae_is_kept_in_float32(tmp_path: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    source = scaled(tmp_path / "in", 0.37)
-    narrow = {name: torch.from_numpy(it).bfloat16() for name, it in tensors().items()}
-    save_file(narrow, source / "sae_weights.safetensors")
-    done = convert(source, tmp_path / "out")
-    assert done.certificate is not None
-    assert done.certificate.passed
-    assert load(tmp_path / "out").tensors["W_enc"].dtype == "F32"
-
-
-@pytest.mark.parametrize("rescaled", [True, False])
-@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka_batchtopk"])
-def test_batch_topk_becomes_the_jumprelu_that_saelens_releases(
-    architecture: str, rescaled: bool, tmp_path: Path
-) -> None:
-    threshold = np.array(1.25, np.float64)
-    source = write_saelens(
-        tmp_path / "in",
-        architecture,
-        topk_threshold=threshold,
-        k=4.0,
-        rescale_acts_by_decoder_norm=rescaled,
-    )
-    done = convert(source, tmp_path / "out")
-    assert done.certificate is not None
-    assert done.certificate.passed
-    assert done.info.get("architecture") == "jumprelu"
-    assert done.info.get("training_architecture") == architecture
-    norms = np.linalg.norm(load(tmp_path / "out").tensors["W_dec"].all(), axis=1)
-    assert np.allclose(norms, 1) == rescaled
-
-
-def test_log_threshold_is_read_as_its_exponential(tmp_path: Path) -> None:
-    source = write_saelens(
-        tmp_path / "in", "jumprelu", threshold=None, log_threshold=np.log(ONES / 3)
-    )
-    done = convert(source, tmp_path / "out")
-    assert done.certificate is not None
-    assert done.certificate.passed
-    assert np.allclose(load(tmp_path / "out").tensors["threshold"].all(), 1 / 3)
 
 
 # --- dtypes -------------------------------------------------------------------------------------

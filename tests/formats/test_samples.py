@@ -30,6 +30,7 @@ def opened(sample: Sample) -> FolderSource:
 
 
 def near(value: Array, truth: Array) -> bool:
+    truth = truth.reshape(value.shape)  # hook_z: the heads side by side
     return bool(np.abs(value - truth).max() <= 1e-5 * max(1.0, np.abs(truth).max()))
 
 
@@ -70,7 +71,7 @@ def neutral(sae: Sae) -> Plain:
 
 def assert_computes_the_truth(reference: Reference, sample: Sample) -> None:
     x = sample.truth["x"].astype(np.float64)
-    x = x.reshape(x.shape[0], -1)  # hook_z: the heads side by side
+    x = x.reshape(x.shape[0], -1)
     acts = reference.encode(x, lambda count: None)
     recon = reference.decode(acts, x, lambda count: None)
     assert near(acts, sample.of_unit("acts"))

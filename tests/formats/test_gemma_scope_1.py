@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from saes.converter import convert, inspect, load
-from saes.errors import BrokenFile, NeedsFacts
+from saes.errors import BrokenFile, NeedsFacts, SaeError, UnknownFormat
 from saes.formats.base import Origin
 from tests.fixtures import tensors
 
@@ -104,3 +104,72 @@ def test_a_missing_array_is_broken_not_unknown(name: str, tmp_path: Path) -> Non
 def test_an_unknown_array_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(BrokenFile, match="surprise"):
         inspect(write_npz(tmp_path, surprise=np.ones(3)))
+
+
+def test_a_renamed_file_is_known_by_its_arrays(tmp_path: Path) -> None:
+    made = tensors("jumprelu")
+    np.savez(tmp_path / "mine.npz", **made)
+    info = inspect(tmp_path / "mine.npz")
+    assert (info.format, info.where) == ("gemma_scope_1", "mine.npz")
+    assert [fact.name for fact in info.missing] == ["architecture"]
+    np.savez(tmp_path / "other.npz", x=made["W_enc"])
+    with pytest.raises(UnknownFormat):
+        inspect(tmp_path / "other.npz")
+
+
+def test_a_copied_embedding_sae_is_folded_once_its_hook_is_stated(tmp_path: Path) -> None:
+    source = write_npz(tmp_path / "in", "copied")
+    facts = {"architecture": "jumprelu", "hook_name": "hook_embed"}
+    done = convert(source, tmp_path / "out", facts=facts)
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert np.array_equal(
+        load(tmp_path / "out").tensors["W_enc"].all(), tensors("jumprelu")["W_enc"] / 4
+    )
+
+
+def test_embeddings_are_folded_with_the_bits_of_float32_arithmetic(tmp_path: Path) -> None:
+    """As SAELens divides and multiplies: sqrt(d_in) itself is rounded to float32."""
+    made = tensors("jumprelu", d_in=14)
+    root = np.float32(14**0.5)
+    folded = load(write_npz(tmp_path, EMBEDDING, **made)).tensors
+    assert np.array_equal(folded["W_enc"].all(), made["W_enc"] / root)
+    assert np.array_equal(folded["W_dec"].all(), made["W_dec"] * root)
+
+
+def test_what_the_user_states_outranks_the_repository(tmp_path: Path) -> None:
+    write_npz(tmp_path)
+    repo = "google/gemma-scope-2b-pt-transcoders"
+    info = inspect(tmp_path, repo_id=repo, given={"architecture": "jumprelu"})
+    assert (info.get("architecture"), info.get("hook_name")) == ("jumprelu", None)
+    with pytest.raises(BrokenFile, match="threshold"):
+        inspect(tmp_path, given={"architecture": "standard"})
+
+
+def test_a_scaling_factor_of_ones_is_without_effect(tmp_path: Path) -> None:
+    ones = np.ones(64, np.float32)
+    write_npz(tmp_path / "ones", scaling_factor=ones)
+    sae = load(tmp_path / "ones", facts={"architecture": "jumprelu"})
+    assert "scaling_factor" not in sae.tensors
+    write_npz(tmp_path / "twos", scaling_factor=2 * ones)
+    with pytest.raises(BrokenFile, match="scaling_factor"):
+        load(tmp_path / "twos", facts={"architecture": "jumprelu"})
+    with pytest.raises(BrokenFile, match="scaling_factor"):
+        inspect(write_npz(tmp_path / "short", scaling_factor=np.ones(3)))
+
+
+def test_a_square_sae_is_not_turned(tmp_path: Path) -> None:
+    made = tensors("jumprelu", d_in=64)
+    sae = load(write_npz(tmp_path, **made), repo_id="google/gemma-scope-2b-pt-res")
+    assert np.array_equal(sae.tensors["W_enc"].all(), made["W_enc"])
+    assert np.array_equal(sae.tensors["W_dec"].all(), made["W_dec"])
+
+
+def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
+    path = write_npz(tmp_path) / LAYER / "params.npz"
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 41):
+        path.write_bytes(whole[:length])
+        with pytest.raises(SaeError) as caught:
+            inspect(tmp_path)
+        assert caught.value.code in ("broken_file", "unsafe_format"), length

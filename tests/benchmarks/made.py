@@ -1,0 +1,97 @@
+"""Large SAEs of every family: the samples, grown. Their small files stay what they were."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from saes.converter import inspect
+from tests.fixtures import SAMPLES, Sample, write_saelens
+
+BIASED = -0.5  # so that a part of the features fires, not half of them
+NOT_WIDTHS = ("k", "top_k", "layer")
+
+
+def one_of_each_family() -> dict[str, Sample]:
+    """By the slug of its format: the first sample of each."""
+    found: dict[str, Sample] = {}
+    for sample in SAMPLES:
+        slug = inspect(sample.repo, sample.where, sample.repo_id, sample.facts).format
+        found.setdefault(slug, sample)
+    return found
+
+
+def saelens(folder: Path, d_in: int, d_sae: int) -> Path:
+    """A standard SAE in float32, as SAELens 6 writes it."""
+    random = torch.Generator().manual_seed(0)
+    write_saelens(folder, d_in=d_in, d_sae=d_sae)
+    tensors = {
+        "W_enc": torch.randn(d_in, d_sae, generator=random) / d_in**0.5,
+        "W_dec": torch.randn(d_sae, d_in, generator=random) / d_in**0.5,
+        "b_enc": torch.full((d_sae,), BIASED),
+        "b_dec": torch.zeros(d_in),
+    }
+    save_file(tensors, folder / "sae_weights.safetensors")
+    return folder
+
+
+def grown(sample: Sample, folder: Path, nbytes: int) -> Path:
+    """The sample with each of its two widths so many times larger that it has about `nbytes`."""
+    shutil.copytree(sample.repo, folder)
+    size = sum(path.stat().st_size for path in _weights(folder))
+    info = inspect(sample.repo, sample.where, sample.repo_id, sample.facts)
+    factor = max(1, round((nbytes / size) ** 0.5))
+    widths = {int(info.get(name)): int(info.get(name)) * factor for name in ("d_in", "d_sae")}
+    for path in _weights(folder):
+        _grow(path, widths)
+    for path in folder.rglob("*.json"):
+        path.write_text(json.dumps(_restated(json.loads(path.read_text()), widths)))
+    return folder
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".npz", ".pt")]
+
+
+def _grow(path: Path, widths: dict[int, int]) -> None:
+    if path.suffix == ".safetensors":
+        save_file(_tree(load_file(path), widths), path)
+    elif path.suffix == ".pt":
+        torch.save(_tree(torch.load(path, weights_only=True), widths), path)
+    else:
+        with np.load(path) as arrays:
+            held = {name: torch.from_numpy(arrays[name]) for name in arrays}
+        np.savez(path, **{name: it.numpy() for name, it in _tree(held, widths).items()})
+
+
+def _tree(held: Any, widths: dict[int, int]) -> Any:
+    if isinstance(held, dict):
+        return {name: _tree(it, widths) for name, it in held.items()}
+    return _larger(held, widths) if isinstance(held, torch.Tensor) else _restated(held, widths)
+
+
+def _larger(tensor: torch.Tensor, widths: dict[int, int]) -> torch.Tensor:
+    """A matrix of random numbers as long as the sample's; a vector repeats the sample's."""
+    shape = [widths.get(length, length) for length in tensor.shape]
+    if tensor.dim() == 1:
+        return tensor.repeat(shape[0] // tensor.shape[0])
+    if tensor.dim() != 2:
+        return tensor
+    by_columns = tensor.stride(0) == 1 != tensor.stride(1)
+    random = torch.Generator().manual_seed(len(shape))
+    spread = float(tensor.float().std()) * (tensor.numel() / (shape[0] * shape[1])) ** 0.25
+    made = torch.randn(shape[::-1] if by_columns else shape, generator=random) * spread
+    return (made.T if by_columns else made).to(tensor.dtype)
+
+
+def _restated(told: Any, widths: dict[int, int]) -> Any:
+    if isinstance(told, dict):
+        return {
+            key: value if key in NOT_WIDTHS else _restated(value, widths)
+            for key, value in told.items()
+        }
+    return widths.get(told, told) if type(told) is int else told

@@ -1,0 +1,91 @@
+"""Work done side by side: each piece in its own process, in turns, the median of its runs."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SAMPLED_EVERY = 0.002  # seconds
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command, or a function of work.py with its arguments. What it writes is removed before."""
+
+    name: str
+    arguments: Mapping[str, Any] | Sequence[str]
+    writes: Path | None = None
+
+    @property
+    def command(self) -> list[str]:
+        if isinstance(self.arguments, Mapping):
+            told = json.dumps(dict(self.arguments))
+            return [sys.executable, "-m", "tests.benchmarks.work", self.name, told]
+        return list(self.arguments)
+
+
+@dataclass(frozen=True)
+class Measure:
+    seconds: float
+    imports: float
+    anonymous: int  # bytes, at most
+
+
+def side_by_side(works: Mapping[str, Work], runs: int) -> dict[str, Measure]:
+    """By name. One run of each, unmeasured, brings the files into memory."""
+    for work in works.values():
+        _run(work)
+    found: dict[str, list[Measure]] = {name: [] for name in works}
+    for _ in range(runs):
+        for name, work in works.items():
+            found[name].append(_run(work))
+    for work in works.values():
+        _remove(work.writes)
+    return {name: _median(measures) for name, measures in found.items()}
+
+
+def _median(runs: list[Measure]) -> Measure:
+    return Measure(
+        statistics.median(it.seconds for it in runs),
+        statistics.median(it.imports for it in runs),
+        max(it.anonymous for it in runs),
+    )
+
+
+def _run(work: Work) -> Measure:
+    """What was written before is flushed first: else the kernel makes the next one wait for it."""
+    _remove(work.writes)
+    os.sync()
+    begun, peak = time.perf_counter(), 0
+    with subprocess.Popen(work.command, stdout=subprocess.PIPE) as process:
+        while process.poll() is None:
+            peak = max(peak, _anonymous(process.pid))
+            time.sleep(SAMPLED_EVERY)
+        seconds = time.perf_counter() - begun
+        if process.returncode or process.stdout is None:
+            raise SystemExit(f"{work.name} failed.")
+        told = json.loads(process.stdout.read() or "{}")
+    return Measure(told.get("seconds", seconds), told.get("imports", 0.0), peak)
+
+
+def _anonymous(process: int) -> int:
+    """Zero once the process has ended."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    return int(status.partition("RssAnon:")[2].split(maxsplit=1)[0]) << 10 if "RssAnon" in status else 0
+
+
+def _remove(path: Path | None) -> None:
+    if path is not None and path.is_dir():
+        shutil.rmtree(path)
+    elif path is not None:
+        path.unlink(missing_ok=True)
