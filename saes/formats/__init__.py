@@ -23,6 +23,7 @@ from saes.formats.mistudio import MiStudio
 from saes.formats.openai import OpenAi
 from saes.formats.openmoss import OpenMoss
 from saes.formats.qwen_scope import QwenScope
+from saes.formats.remembering import Remembering
 from saes.formats.saelens import SaeLens
 from saes.formats.saev import Saev
 from saes.formats.sparsify import Sparsify
@@ -94,7 +95,7 @@ def only_sae(tree: Tree, where: str | None = None) -> str:
 
 def identify(source: Source, where: str, given: Given | None = None) -> tuple[Format, SaeInfo]:
     """The family by what the files hold. "Mine, but broken" is raised at once."""
-    refusals = {}
+    source, refusals = Remembering(source), dict[str, str]()
     for family in FORMATS:
         try:
             return family, family.probe(source, where, given or {})

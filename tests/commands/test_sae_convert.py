@@ -65,20 +65,13 @@ def test_a_tensor_for_tensor_copy_says_so(tmp_path: Path) -> None:
 
 
 def test_on_a_terminal_a_bar_fills(tmp_path: Path) -> None:
-    source, leader_end = write_saelens(tmp_path / "in"), b""
-    leader, follower = pty.openpty()
-    command = [
-        sys.executable,
-        "manage.py",
-        "sae_convert",
-        source,
-        tmp_path / "out",
-        "--to",
-        "mistudio",
-    ]
-    ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=follower, check=True)
-    os.close(follower)
-    leader_end = os.read(leader, 65536)
-    os.close(leader)
-    assert "100 %" in leader_end.decode()
+    source = write_saelens(tmp_path / "in")
+    terminal, program = pty.openpty()
+    words = [sys.executable, "manage.py", "sae_convert", str(source), str(tmp_path / "out")]
+    ran = subprocess.run(
+        [*words, "--to", "mistudio"], cwd=ROOT, stdout=subprocess.PIPE, stderr=program, check=True
+    )
+    os.close(program)
+    assert "100 %" in os.read(terminal, 65536).decode()
+    os.close(terminal)
     assert "checkpoint.safetensors" in ran.stdout.decode()
