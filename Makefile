@@ -16,7 +16,7 @@ LOAD_ENV := if [ -f .env ]; then while IFS='=' read -r name value || [ -n "$$nam
 	eval "[ -n \"\$${$$name+set}\" ]" || export "$$name=$$value"; done < .env; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test interop check readme lock
+.PHONY: help install start test interop check readme lock bench
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -31,6 +31,9 @@ test: $(VENV)/.product $(VENV)/.tools $(VENV)/.browser ## Run every test but int
 
 interop: $(VENV)/.product $(VENV)/.tools $(VENV)/.interop ## Compare with what the real sae-lens computes
 	@$(PY) -m pytest tests/interop $(ARGS)
+
+bench: $(VENV)/.product $(VENV)/.tools ## Time conversions beside cp and torch: ARGS="--quick", "--write"
+	@$(PY) -m tests.benchmarks $(ARGS)
 
 # A data directory and an address for the checks alone: they must not touch what you have.
 check: export MISTUDIO_DATA_DIR := $(CURDIR)/$(VENV)/check

@@ -29,7 +29,7 @@ from saes.formats.containers import Container, Member, broken
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
 from saes.formats.names import hook_layer, site_of
 from saes.formats.rereading import Reread, reopen
-from saes.formats.single import TORCH, opened, stated
+from saes.formats.single import TORCH, is_leftover, opened, stated
 from saes.reference import Plain, Reference, relu
 from saes.tensors import row_norms
 
@@ -56,7 +56,9 @@ class Apollo(Family):
     looks_for: ClassVar[str] = f"`X.pt` with `X.yaml` or `{CONFIG}` beside it"
 
     def find(self, tree: Tree) -> list[str]:
-        return sorted(name for name in tree.names if _config_name(tree, name))
+        return sorted(
+            name for name in tree.names if _config_name(tree, name) and not is_leftover(name)
+        )
 
     def files(self, tree: Tree, where: str) -> list[str]:
         config = _config_name(tree, where)

@@ -23,7 +23,7 @@ from saes.formats.family import Family, Layout, Reading, dimensions
 from saes.formats.given import K, refuse_missing
 from saes.formats.qwen_scope import QwenScope
 from saes.formats.rereading import Reread, reopen
-from saes.formats.single import TORCH, activation_of, base_of, opened, stated
+from saes.formats.single import TORCH, activation_of, base_of, is_leftover, opened, stated
 from saes.reference import Activation, Matrix, Reference
 
 # Families with the same tensors, which names and configurations tell apart.
@@ -39,12 +39,6 @@ NAMES = {
     "threshold": ("threshold",),
     "W_skip": ("W_skip",),
 }
-# Words in names of files that training leaves behind, and that hold no SAE.
-LEFTOVERS = re.compile(
-    r"activations|acts|args|buffer|cache|config|dataset|evals?|evaluation|frequenc(?:y|ies)|history|"
-    r"logs?|loss(?:es)?|metrics|means?|metadata|optim|optimi[sz]ers?|probes?|results|rng|sampler|"
-    r"scaler|schedulers?|sparsity|states?|stats|statistics|std|tokenizer|tokens|trainer"
-)
 # Any model may have a file of this name: it is an SAE's only where the path says so.
 GENERAL = re.compile(r"models?|checkpoint|ckpt|last|best|pytorch|consolidated|adapter")
 SAE_WORDS = re.compile(r"(?:^|[^a-z])saes?(?=$|[^a-z])|autoencoder|dictionary|transcoder", re.I)
@@ -133,10 +127,9 @@ class Bare(Family):
 
 def _is_likely(name: str, repo_id: str | None) -> bool:
     stem, dot, ending = base_of(name).lower().rpartition(".")
-    words = re.split(r"[^a-z]+", stem)
-    if dot + ending not in TORCH or any(map(LEFTOVERS.fullmatch, words)):
+    if dot + ending not in TORCH or is_leftover(name):
         return False
-    is_general = any(map(GENERAL.fullmatch, words))
+    is_general = any(map(GENERAL.fullmatch, re.split(r"[^a-z]+", stem)))
     return not is_general or bool(SAE_WORDS.search(f"{repo_id or ''}/{name}"))
 
 

@@ -70,16 +70,27 @@ def open_layer(source: Source, where: str) -> Layer:
 
 
 def _refuse_foreign(container: Container, named: bool) -> None:
-    """Without telling names the header must be exactly this: every name, the encoder turned."""
+    """Without telling names the header must tell: exactly these tensors, and features first."""
     shapes, names = container.shapes, container.members.keys()
     known = {*NAMES, *OPTIONAL.values(), "k"}
     if named and names & {"W_enc", "W_dec"}:
         for name in sorted(NAMES.keys() - names):
             raise BrokenFile(f"`{container.name}` lacks the tensor {name}.")
-    elif not NAMES.keys() <= names <= known or shapes["W_enc"][:1] != shapes["b_enc"]:
+    elif not NAMES.keys() <= names <= known or not _is_telling(container):
         raise NotThisFormat("Its tensors have not circuit-tracer's names and orientation.")
     if len(shapes["W_enc"]) != 2 or len(shapes["W_dec"]) != 2 or len(shapes["b_enc"]) != 1:
         raise BrokenFile(f"`{container.name}`: W_enc and W_dec should have two axes, b_enc one.")
+
+
+def _is_telling(container: Container) -> bool:
+    """Nobody else stores both matrices features first; of square ones the rest has to tell."""
+    encoder, decoder, b_enc = (container.shapes[name] for name in ("W_enc", "W_dec", "b_enc"))
+    if not encoder[:1] == decoder[:1] == b_enc:
+        return False
+    is_square = encoder == b_enc * 2
+    return (
+        not is_square or THRESHOLD in container.members or bool(LAYER_FILE.search(container.name))
+    )
 
 
 def yaml_of(source: Source, folder: str, *bases: str) -> Config:

@@ -70,8 +70,8 @@ ORIENTATION = MissingFact(
     "orientation",
     "W_enc is square: its shape does not show which axis counts the features. Which is it?",
     {
-        "features_first": "the first, as circuit-tracer writes it",
-        "features_last": "the last, as SAELens writes it",
+        "d_sae,d_in": "the first, as circuit-tracer writes it",
+        "d_in,d_sae": "the last, as SAELens writes it",
     },
 )
 SIGNED = (
@@ -150,7 +150,8 @@ class CircuitTracerTranscoder(Family):
         file = reopen(source.path(weight_file(source.tree, where)))
         encoder, decoder = file.matrix("W_enc"), file.matrix("W_dec")
         d_sae = len(file.vector("b_enc"))
-        features_last = encoder.shape[0] != d_sae or given.get("orientation") == "features_last"
+        stated = encoder.shape == (d_sae, d_sae) and given.get("orientation") == "d_in,d_sae"
+        features_last = stated or encoder.shape[0] != d_sae
         return plain.Plain(
             encoder=encoder if features_last else encoder.transposed,
             decoder=decoder if decoder.shape[0] == d_sae else decoder.transposed,
@@ -183,7 +184,7 @@ def _k(source: Source, stored: Layer) -> int | None:
     if "k" not in stored.container.members:
         return told
     own = stored.container.scalar(source, "k")
-    if own != int(own) or told not in (None, own):
+    if not float(own).is_integer() or told not in (None, own):
         raise BrokenFile(f"`{stored.container.name}`: k is {own:g}, config.yaml says {told}.")
     return int(own)
 
@@ -206,7 +207,8 @@ def _layout(stored: Layer, given: Given) -> Layout:
     shapes = stored.container.shapes
     width = shapes["b_enc"][0]
     turned = list[str]()
-    if shapes["W_enc"][0] == width and given.get("orientation") != "features_last":
+    stated = stored.is_square and given.get("orientation") == "d_in,d_sae"
+    if shapes["W_enc"][0] == width and not stated:
         turned.append("W_enc")
     if shapes["W_dec"][0] != width:  # as early versions of circuit-tracer expected it
         turned.append("W_dec")

@@ -32,6 +32,7 @@ from saes.formats.dictionary_learning_files import Stored
 from saes.formats.family import Family, Reading, Tensors, dimensions
 from saes.formats.folding import times
 from saes.formats.given import K, cleaned, dtype_words, refuse_not_plain
+from saes.formats.mistudio_beside import LANGUAGE_MODEL
 from saes.formats.names import hints_from
 from saes.formats.single import stated
 from saes.progress import Reporter
@@ -57,7 +58,6 @@ NO_THRESHOLD = MissingFact(
 )
 PLACES = ("hook_name", "hook_type")
 SAYS_SAE = ("sae", "dict", "autoencoder", "auto-encoder", "crosscoder", "topk", "transcoder")
-OF_LANGUAGE_MODELS = ("generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 class DictionaryLearning(Family):
@@ -91,7 +91,7 @@ class DictionaryLearning(Family):
         told = {**_hints(source.tree, where, stored), **_described(stored)}
         names, specs = self.files(source.tree, where), stored.container.specs
         if stored.is_crosscoder:
-            facts = {**told, **_of_crosscoder(stored)}
+            facts = stated(stored.config.name, {**told, **_of_crosscoder(stored)}, given)
             return Reading(SaeInfo(self.slug, where, facts, specs, names), lambda folder: {})
         chosen, missing = _chosen(stored, given)
         facts = {**told, **_facts(source, stored, chosen)}
@@ -122,7 +122,7 @@ class DictionaryLearning(Family):
 
 def _says_sae(tree: Tree, where: str) -> bool:
     """config.json and model.safetensors are also a language model's: another name has to tell."""
-    if any(tree.has(where, base) for base in OF_LANGUAGE_MODELS):
+    if any(tree.has(where, base) for base in LANGUAGE_MODEL):
         return False
     name = f"{tree.repo_id or ''}/{where}".lower()
     return tree.repo_id is None or any(word in name for word in SAYS_SAE)
@@ -135,6 +135,10 @@ def _chosen(stored: Stored, given: Given) -> tuple[DictClass, list[MissingFact]]
         error = UnsupportedArchitecture if files.is_ours(stored.config) else NotThisFormat
         raise error(
             f"`{stored.container.name}` holds the tensors of none of dictionary_learning's classes."
+        )
+    if stored.told is None and found[0].architecture == "standard" and "k" in stored.trainer:
+        raise UnsupportedArchitecture(
+            f"`{stored.config.name}` tells a k, but no class with these tensors counts features."
         )
     wanted = [it for it in found if it.architecture == given.get("architecture")]
     chosen = (wanted or found)[0]
@@ -224,9 +228,10 @@ def _k(source: Source, stored: Stored, chosen: DictClass, d_sae: int) -> int | N
 
 def _of_crosscoder(stored: Stored) -> Facts:
     """encoder.weight [n, d_in, d_sae]: n models or layers that it reads at once."""
-    _, d_in, d_sae = stored.container.shapes["encoder.weight"]
-    dtype = dtype_words(stored.container.members["encoder.weight"].dtype)
-    told = {"architecture": "crosscoder", "d_in": d_in, "d_sae": d_sae, "dtype": dtype}
+    encoder = stored.container.members["encoder.weight"]
+    n_sources, d_in, d_sae = encoder.shape
+    sizes = {"d_in": d_in, "d_sae": d_sae, "d_out": d_in, "n_sources": n_sources}
+    told = {"architecture": "crosscoder", "dtype": dtype_words(encoder.dtype), **sizes}
     return as_facts(Origin.FILE, told)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from saes.errors import BrokenFile, NotThisFormat, UnsafeFormat, UnsupportedArchitecture
+from saes.errors import BrokenFile, NotThisFormat, TooLarge, UnsafeFormat, UnsupportedArchitecture
 from saes.formats.base import Source, Tree, inside, parent
 from saes.formats.configs import Config, read_config
 from saes.formats.containers import Container
@@ -16,6 +16,7 @@ from saes.formats.single import WEIGHTS
 
 AE, CONFIG, MIXIN = "ae.pt", "config.json", "model.safetensors"
 STEP = re.compile(r"ae_\d+\.pt", re.ASCII)
+STEP_FOLDER = re.compile(r"_step_\d+(?:/|$)", re.ASCII)
 LOOKS_FOR = "`ae.pt` or `checkpoints/ae_{step}.pt` with the trainer's `config.json`"
 # An interrupted run leaves the state of its trainer: the SAE in `ae`, before its biases are scaled.
 NEST, FACTOR = "ae.", "norm_factor"
@@ -63,9 +64,10 @@ class Stored:
 
     @property
     def told(self) -> str | None:
-        """The class that the configuration names."""
-        trained = TRAINERS.get(self.trainer.text("trainer_class") or "")
-        return self.trainer.text("dict_class") or (trained.name if trained else None)
+        """The class that the configuration names, if only by its trainer."""
+        trainer = self.trainer.text("trainer_class") or ""
+        trained = TRAINERS[trainer].name if trainer in TRAINERS else trainer
+        return self.trainer.text("dict_class") or trained or None
 
     @property
     def is_crosscoder(self) -> bool:
@@ -83,10 +85,11 @@ def opened(source: Source, where: str) -> Stored:
     config = _read_config(source, name, named) or Config(weights, {})
     ours = named or is_ours(config)
     stored = _unpacked(source, _container(source, weights, ours), config)
-    stored = replace(stored, container=_without_normaliser(source, stored.container))
     if not ours and not is_ours(stored.config) and not _is_telling(stored.container):
         raise NotThisFormat("Neither its names nor its tensors are dictionary_learning's.")
-    return replace(stored, is_snapshot=stored.is_snapshot or "_step_" in where or base != AE)
+    of_step = STEP.fullmatch(base) is not None or STEP_FOLDER.search(where) is not None
+    container = _without_normaliser(source, stored.container)
+    return replace(stored, container=container, is_snapshot=stored.is_snapshot or of_step)
 
 
 def _read_config(source: Source, name: str | None, named: bool) -> Config | None:
@@ -94,7 +97,7 @@ def _read_config(source: Source, name: str | None, named: bool) -> Config | None
         return None
     try:
         return read_config(source, name)
-    except BrokenFile:
+    except (BrokenFile, TooLarge):
         if named:
             raise
         return None
@@ -107,10 +110,10 @@ def is_ours(config: Config) -> bool:
 
 
 def _is_telling(container: Container) -> bool:
-    """Without a name and a configuration: tensors that no other family has."""
+    """Without a name and a configuration: tensors of no other family, and no mere ReLU."""
     fitting = {it.name for it in CLASSES.values() if it.fits(container)}
     buffers = {"k", "threshold"} <= container.members.keys()
-    telling = {"AutoEncoder", "GatedAutoEncoder", "MatryoshkaBatchTopKSAE"}
+    telling = {"GatedAutoEncoder", "MatryoshkaBatchTopKSAE"}
     return bool(fitting & telling) or (buffers and "AutoEncoderTopK" in fitting)
 
 

@@ -27,6 +27,7 @@ LANGUAGE_MODEL = (
     "preprocessor_config.json",
     "modules.json",
 )
+ACTIVATIONS = ("activation_fn", "activation_fn_str", "activation")
 CLASSES = {
     "standard": "SparseAutoencoder",
     "standard_saelens": "SparseAutoencoder",
@@ -36,6 +37,7 @@ CLASSES = {
     "jumprelu": "JumpReLUSAE",
     "topk": "TopKSAE",
 }
+CLASSES |= {name: name for name in CLASSES.values()}
 
 
 def documented(tree: Tree) -> list[str]:
@@ -89,7 +91,7 @@ class Beside:
     @property
     def is_topk(self) -> bool:
         """Told plainly, by the activation or by a k."""
-        activations = {self.config.text("activation_fn"), self.config.text("activation_fn_str")}
+        activations = [self.config.text(it) for it in ACTIVATIONS]
         return "topk" in activations or self.architecture == "topk" or self.k(1) is not None
 
     @property

@@ -146,7 +146,7 @@ def _architecture(cfg: Config, d_sae: int) -> tuple[str, int | None]:
         )
     extra = cfg.section("extra_metadata")
     percent = extra.number("top_k_sparsity")
-    if architecture in WITH_TOPK and percent is not None:
+    if architecture in WITH_TOPK and percent is not None and told not in SECOND:
         return WITH_TOPK[architecture], of_percent(extra, percent, d_sae)
     return architecture, extra.whole("top_k") if architecture == "topk" else None
 

@@ -130,7 +130,7 @@ class Checkpoint:
         """The header's word, or the word beside it; else what the tensors show."""
         stated = self.beside.architecture
         beside = CLASSES[stated] if stated else None
-        if beside and beside not in fitting and not (stated == "topk" and self._told is None):
+        if beside and beside not in fitting and beside != "TopKSAE":
             raise BrokenFile(
                 f"`{self.beside.config.name}` tells of a {stated} SAE, the tensors are another's."
             )
@@ -192,8 +192,12 @@ def _missing(checkpoint: Checkpoint, facts: Facts) -> list[MissingFact]:
 def _facts(checkpoint: Checkpoint, given: Given) -> dict[str, Fact]:
     dims = checkpoint.dims
     specs = checkpoint.container.specs
+    architecture = _architecture(checkpoint, given)
+    beside = checkpoint.beside.told(dims["s"])
+    if architecture not in TOPK:
+        del beside["k"]
     told: dict[str, Any] = {
-        "architecture": _architecture(checkpoint, given),
+        "architecture": architecture,
         "d_in": dims["i"],
         "d_sae": dims["s"],
         "d_out": dims["o"],
@@ -201,15 +205,17 @@ def _facts(checkpoint: Checkpoint, given: Given) -> dict[str, Fact]:
         "generation": checkpoint.generation,
     }
     return {
-        **as_facts(Origin.FILE, checkpoint.beside.told(dims["s"])),
+        **as_facts(Origin.FILE, beside),
         **as_facts(Origin.FILE, {**told, **_described(checkpoint.container)}),
         **as_facts(Origin.CATALOGUE, _by_class(checkpoint, given)),
     }
 
 
 def _architecture(checkpoint: Checkpoint, given: Given) -> str:
+    """Generation 2 ignored k in all classes but one, whose tensors show it."""
     own = checkpoint.kind.architecture
-    is_topk = given.get("architecture") in TOPK or checkpoint.beside.is_topk
+    told = checkpoint.beside.is_topk and checkpoint.generation != 2
+    is_topk = given.get("architecture") in TOPK or told
     return WITH_TOPK.get(own, own) if is_topk else own
 
 

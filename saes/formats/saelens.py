@@ -95,7 +95,6 @@ class _Reading:
         if "mistudio_training_id" in raw or "mistudio_checkpoint_step" in raw:
             raise NotThisFormat("cfg.json was written by miStudio's exporter.")
         self.listed = known(tree.repo_id, where)
-        raw = Config(raw.name, {**raw.values, **self.listed})
         self.cfg = raw if config.is_v6(raw) else migrated(raw)
         self.training = weights.read_training(source, where)
 

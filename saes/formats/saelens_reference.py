@@ -1,6 +1,7 @@
 """SAELens' forward by its definition, for the certificate. cfg.json is read anew, on purpose."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def forward(folder: Path, given: Given) -> plain.Reference:
 def _plain(file: Reread, cfg: dict[str, Any], factor: float) -> plain.Plain:
     norms, weights = _norms(file, cfg, factor)
     if cfg.get("finetuning_scaling_factor") and "scaling_factor" in file.names:
-        weights = file.vector("scaling_factor") * (1.0 if weights is None else weights)
+        weights = file.vector("scaling_factor")
     return plain.Plain(
         encoder=file.matrix("W_enc"),
         decoder=file.matrix("W_dec"),
@@ -50,7 +51,8 @@ def _cfg(folder: Path) -> dict[str, Any]:
     version = str(
         cfg.get("sae_lens_version") or (cfg.get("metadata") or {}).get("sae_lens_version") or "0"
     )
-    if int(version.split(".", maxsplit=1)[0]) >= 6:
+    major = re.match(r"(\d+)\.", version)
+    if major and int(major[1]) >= 6:
         return cfg
     arguments = cfg.get("activation_fn_kwargs") or {}
     if "topk" in (cfg.get("activation_fn"), cfg.get("activation_fn_str")):
@@ -59,7 +61,7 @@ def _cfg(folder: Path) -> dict[str, Any]:
         cfg["k"] = arguments["k"]
     if cfg.get("normalize_activations") is True:
         cfg["normalize_activations"] = "expected_average_only_in"
-    return {"architecture": "standard", **cfg}
+    return {**cfg, "architecture": cfg.get("architecture") or "standard"}
 
 
 def _factor(folder: Path, cfg: dict[str, Any]) -> float:

@@ -1,7 +1,7 @@
 """Writing what SAELens 6 loads: nothing for it to guess, to default or to migrate.
 
 SAELens casts every tensor to the one dtype that cfg.json names, so that is the narrowest one that
-loses nothing; the tensors themselves keep the dtype they have.
+loses nothing; matrices keep the dtype they have.
 """
 
 import json
@@ -61,7 +61,7 @@ def _cannot(field: str, why: str) -> CannotRepresent:
 
 
 def _narrowed(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """Vectors as narrow as the matrices, where that changes no number."""
+    """Vectors in the dtype of the matrices, where that changes no number."""
     dtype = _common(it.dtype for it in tensors.values() if len(it.shape) == 2)
     return {name: it.cast(dtype) if _fits(it, dtype) else it for name, it in tensors.items()}
 

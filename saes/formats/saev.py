@@ -1,7 +1,9 @@
 """saev, for vision models: one line of JSON, and behind it a PyTorch file with community tensors.
 
 Its top-k keeps negative values. Its BatchTopK is a threshold once training is over. Where the line
-has no `schema` it is the older one: a flat table, and ReLU.
+has no `schema` it is the older one: a flat table, and ReLU. The first versions of saev subtracted
+b_dec from the input; today's reads their files without doing so, and so does this: who knows of a
+file that it was trained so states apply_b_dec_to_input.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """What families share whose SAE is one weight file, named by itself and not by its folder."""
 
+import re
 from collections.abc import Mapping
 
 from saes.errors import BadFact, BrokenFile, NotThisFormat
@@ -13,6 +14,12 @@ from saes.reference import Activation, Floats, Plain, abstopk, relu, topk
 
 TORCH = (".pt", ".pth")
 WEIGHTS = (*TORCH, ".safetensors", ".npz")
+# Words in names of files that training leaves behind, and that hold no SAE.
+LEFTOVERS = re.compile(
+    r"activations|acts|args|buffer|cache|config|dataset|evals?|evaluation|frequenc(?:y|ies)|history|"
+    r"logs?|loss(?:es)?|metrics|means?|metadata|optim|optimi[sz]ers?|probes?|results|rng|sampler|"
+    r"scaler|schedulers?|sparsity|states?|stats|statistics|std|tokenizer|tokens|trainer"
+)
 
 
 def opened(source: Source, where: str, looks_for: str, *tensors: str) -> Container:
@@ -27,6 +34,10 @@ def opened(source: Source, where: str, looks_for: str, *tensors: str) -> Contain
 
 def base_of(where: str) -> str:
     return where.rpartition("/")[2]
+
+
+def is_leftover(name: str) -> bool:
+    return any(map(LEFTOVERS.fullmatch, re.split(r"[^a-z]+", base_of(name).lower())))
 
 
 def stated(where: str, facts: Facts, given: Given) -> dict[str, Fact]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from saes.errors import BrokenFile, NotThisFormat
+from saes.errors import BrokenFile, NotThisFormat, TooLarge
 from saes.formats import sparsify_hookpoints as hookpoints
 from saes.formats.base import (
     ROOT,
@@ -136,13 +136,22 @@ def _opened(source: Source, where: str) -> _Stored:
     cfg = inside(parent(name), CFG)
     if name not in tree.names or not (named or cfg in tree.names):
         raise NotThisFormat(f"It looks for {Sparsify.looks_for}.")
-    config = read_config(source, cfg)
+    config = _read_config(source, cfg, named)
     if not any(key in config for key in OWN_KEYS):
         raise NotThisFormat("cfg.json is not sparsify's.")
     container = open_container(source, name)
     if NAMES["W_enc"] not in container.members:
         raise NotThisFormat("Its tensors are not sparsify's.")
     return _Stored(container, config, _read_run(source, parent(name)))
+
+
+def _read_config(source: Source, name: str, named: bool) -> Config:
+    try:
+        return read_config(source, name)
+    except (BrokenFile, TooLarge) as error:
+        if named:
+            raise
+        raise NotThisFormat("cfg.json is not sparsify's.") from error
 
 
 def _run_config(tree: Tree, folder: str) -> str:

@@ -1,148 +1,155 @@
-"""`make bench`: how long conversions take beside cp, hashing and torch, and what they hold in memory.
+"""`make bench`: how long conversions take beside cp, hashing and torch, and what memory they take.
 
 Prints tables; with --write also into docs/benchmarks.md. Fails where a target is missed.
 """
 
 import argparse
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.made import grown, one_of_each_family, saelens
-from tests.benchmarks.measured import Measure, Work, side_by_side
+from saes.converter import convert
+from tests.benchmarks.made import grown, one_of_each_family, saelens, weights
+from tests.benchmarks.measured import Measure, Work, machine, side_by_side
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-BESIDE_CP, BESIDE_TORCH, MAX_ANONYMOUS = 1.5, 1 / 3, 256 << 20
-Row = list[str]
+HELD = 256 << 20  # bytes of anonymous memory, at most
+HEAD = "| {} | MB | cp s | convert s | MB/s | x cp | with certificate and hashes s | memory MB |"
+Shape = tuple[int, int]
+Found = Mapping[str, Measure]
+
+
+class Bench:
+    """Tables, and in words which targets were missed."""
+
+    def __init__(self, folder: Path, runs: int) -> None:
+        self._folder, self._runs = folder, runs
+        self.missed: list[str] = []
+
+    def both_ways(self, shape: Shape, timed: bool) -> str:
+        """SAELens to miStudio and back: both matrices turned."""
+        source, native = saelens(self._folder / "saelens", *shape), self._folder / "native"
+        convert(source, native, to="mistudio", certify=False)
+        rows, beside = _head("to"), "\n\n| to | torch s | x torch | sha256 of both s | imports s |"
+        beside += "\n" + "|---" * 5 + "|"
+        for there, here, to in ((source, native, "mistudio"), (native, source, "saelens")):
+            found = self._measured(there, to, {}, here)
+            rows += _row(to, _size(there), found)
+            beside += _beside(to, found)
+            self._judge_memory(to, found)
+            if timed:
+                self._judge_time(to, found)
+        shutil.rmtree(source)
+        shutil.rmtree(native)
+        return rows + beside
+
+    def every_family(self, nbytes: int) -> str:
+        rows = _head("from")
+        for slug, sample in sorted(one_of_each_family().items()):
+            source = grown(sample, self._folder / "grown", nbytes)
+            told = {"where": sample.where, "repo_id": sample.repo_id, "facts": sample.facts}
+            found = self._measured(source, "saelens" if slug == "mistudio" else "mistudio", told)
+            rows += _row(slug, _size(source), found)
+            self._judge_memory(slug, found)
+            shutil.rmtree(source)
+        return rows
+
+    def large(self, shape: Shape) -> str:
+        """One run: memory is flat whatever the size."""
+        source = saelens(self._folder / "saelens", *shape)
+        found = Bench(self._folder, 1)._measured(source, "mistudio", {})
+        self._judge_memory("the large one", found)
+        size = _size(source)
+        shutil.rmtree(source)
+        return _head("to") + _row("mistudio", size, found)
+
+    def _measured(
+        self, source: Path, to: str, told: Mapping[str, Any], result: Path | None = None
+    ) -> Found:
+        """With `result`, also torch's usual way from the source, and the hashes of both."""
+        out, copy, (file, *_) = self._folder / "out", self._folder / "copy", weights(source)
+        told = {**told, "source": str(source), "target": str(out), "to": to}
+        works = {
+            "cp": Work("cp", [str(it) for it in ("-r", source, copy)], copy),
+            "convert": Work("convert", {**told, "certify": False}, out),
+            "certified": Work("convert", told, out),
+        }
+        if result is not None:
+            works |= {
+                "torch": Work("usual", {"source": str(file), "target": str(copy)}, copy),
+                "hash": Work("sha256", {"path": str(file)}),
+                "hash of result": Work("sha256", {"path": str(weights(result)[0])}),
+            }
+        return side_by_side(works, self._runs)
+
+    def _judge_time(self, to: str, found: Found) -> None:
+        seconds = {name: it.seconds for name, it in found.items()}
+        hashes = seconds["hash"] + seconds["hash of result"]
+        for name, most, words in (
+            ("convert", 1.5 * seconds["cp"], "1.5 x cp"),
+            ("convert", seconds["torch"] / 3, "a third of torch's way"),
+            ("certified", 2 * seconds["cp"] + hashes, "2 x cp and both hashes"),
+        ):
+            if seconds[name] > most:
+                took = f"{seconds[name]:.2f} s, not {most:.2f} s"
+                self.missed.append(f"to {to}: {name} takes more than {words} ({took})")
+
+    def _judge_memory(self, name: str, found: Found) -> None:
+        if found["certified"].anonymous > HELD:
+            self.missed.append(f"{name}: {found['certified'].anonymous >> 20} MB of memory")
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in weights(folder))
+
+
+def _head(first: str) -> str:
+    return HEAD.format(first) + "\n" + "|---" * HEAD.count(" |") + "|"
+
+
+def _row(name: str, size: int, found: Found) -> str:
+    copy, plain, certified = (found[it].seconds for it in ("cp", "convert", "certified"))
+    held = max(found[it].anonymous for it in ("convert", "certified")) >> 20
+    return (
+        f"\n| {name} | {size / 1e6:,.0f} | {copy:.2f} | {plain:.2f} | {size / plain / 1e6:,.0f} "
+        f"| {plain / copy:.2f} | {certified:.2f} | {held} |"
+    )
+
+
+def _beside(to: str, found: Found) -> str:
+    usual, plain = found["torch"].seconds, found["convert"].seconds
+    hashes = found["hash"].seconds + found["hash of result"].seconds
+    imports = f"{found['convert'].imports:.2f}, torch {found['torch'].imports:.2f}"
+    return f"\n| {to} | {usual:.2f} | {plain / usual:.2f} | {hashes:.2f} | {imports} |"
 
 
 def main() -> int:
-    asked = _asked()
-    shapes, large, family, runs = (
-        ((128, 1024), (256, 2048), 2 << 20, 1)
-        if asked.quick
-        else ((2304, 65536), (4096, 262144), 300 << 20, asked.runs)
-    )
-    missed = list[str]()
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small files, one run")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--folder", help="where the files are made; 20 GB of room")
+    parser.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
+    asked = parser.parse_args()
+    both, family, large = ((2304, 65536), 300 << 20, (4096, 262144))
+    if asked.quick:
+        both, family, large = ((128, 1024), 1 << 20, (256, 2048))
     with tempfile.TemporaryDirectory(dir=asked.folder) as made:
+        bench = Bench(Path(made), 1 if asked.quick else asked.runs)
         text = "\n\n".join([
-            "# Benchmarks",
-            _machine(Path(made), runs),
-            two_ways(Path(made), shapes, runs, missed, timed=not asked.quick),
-            every_family(Path(made), family, runs, missed),
-            memory(Path(made), large, missed),
-            "\n".join(f"Missed: {it}." for it in missed) or "Every target is met.",
+            "# Benchmarks", machine(Path(made)),
+            "## SAELens and miStudio, both matrices turned", bench.both_ways(both, not asked.quick),
+            "## Every family", bench.every_family(family),
+            "## Memory stays flat (one run)", bench.large(large),
+            "\n".join(f"* Missed: {it}." for it in bench.missed) or "Every target is met.",
         ])  # fmt: skip
     sys.stdout.write(text + "\n")
     if asked.write:
         PAGE.write_text(text + "\n")
-    return len(missed)
+    return len(bench.missed)
 
 
-def _asked() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small files, one run")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="where the files are made; 25 GB of room")
-    parser.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
-    return parser.parse_args()
-
-
-def _machine(folder: Path, runs: int) -> str:
-    kind = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True)
-    cpu = next(
-        (it for it in Path("/proc/cpuinfo").read_text().splitlines() if it[:10] == "model name"),
-        platform.machine(),
-    )
-    libraries = ", ".join(f"{it} {version(it)}" for it in ("numpy", "torch", "safetensors"))
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, `make bench`. {cpu.rpartition(': ')[2]}, {os.cpu_count()} "
-        f"cores; {kind.stdout.strip()}; Linux {platform.release()}; Python "
-        f"{platform.python_version()}, {libraries}. Files are in the page cache; each figure is the "
-        f"median of {runs} runs taken in turns, each in a process of its own, imports not counted."
-    )
-
-
-def two_ways(
-    folder: Path, shape: tuple[int, int], runs: int, missed: list[str], timed: bool = True
-) -> str:
-    """SAELens to miStudio and back, both matrices turned."""
-    source, native = saelens(folder / "saelens", *shape), folder / "native"
-    rows = list[Row]()
-    side_by_side({"": _convert(source, native, "mistudio")}, 0)
-    _run_once(_convert(source, native, "mistudio"))
-    for there, here, to in ((source, native, "mistudio"), (native, source, "saelens")):
-        [weights], [copy] = _weights(there), _weights(here)
-        found = side_by_side(
-            {
-                "cp": Work("cp", ["cp", str(weights), str(folder / "cp")], folder / "cp"),
-                "torch": Work(
-                    "usual",
-                    {"source": str(weights), "target": str(folder / "usual")},
-                    folder / "usual",
-                ),
-                "convert": _convert(there, folder / "out", to, certify=False),
-                "certified": _convert(there, folder / "out", to),
-                "sha256 of source": Work("sha256", {"path": str(weights)}),
-                "sha256 of result": Work("sha256", {"path": str(copy)}),
-            },
-            runs,
-        )
-        rows += [_timed(to, name, it, found["cp"], weights) for name, it in found.items()]
-        missed += _misses(f"to {to}", found, timed)
-    return _table(("", "", "s", "MB/s", "x cp", "imports s", "anonymous MB"), rows)
-
-
-def _misses(name: str, found: dict[str, Measure], timed: bool) -> Iterable[str]:
-    seconds = {key: it.seconds for key, it in found.items()}
-    hashes = seconds["sha256 of source"] + seconds["sha256 of result"]
-    targets = {
-        "convert at most 1.5 x cp": ("convert", BESIDE_CP * seconds["cp"]),
-        "convert at most a third of torch": ("convert", BESIDE_TORCH * seconds["torch"]),
-        "certified at most 2 x cp and both hashes": ("certified", 2 * seconds["cp"] + hashes),
-    }
-    for target, (key, most) in targets.items():
-        if timed and seconds[key] > most:
-            yield f"{name}: {target} ({seconds[key]:.2f} s, not {most:.2f} s)"
-    yield from _too_large(name, found["certified"])
-
-
-def _too_large(name: str, measure: Measure) -> Iterable[str]:
-    if measure.anonymous > MAX_ANONYMOUS:
-        yield f"{name}: at most 256 MB of memory ({measure.anonymous >> 20} MB)"
-
-
-def every_family(folder: Path, nbytes: int, runs: int, missed: list[str]) -> str:
-    rows = list[Row]()
-    for slug, sample in sorted(one_of_each_family().items()):
-        source, to = grown(sample, folder / "grown", nbytes), _other(slug)
-        told = {"where": sample.where, "repo_id": sample.repo_id, "facts": sample.facts}
-        copy = ["cp", "-r", str(source), str(folder / "cp")]
-        found = side_by_side(
-            {
-                "cp": Work("cp", copy, folder / "cp"),
-                "convert": _convert(source, folder / "out", to, certify=False, **told),
-                "certified": _convert(source, folder / "out", to, **told),
-            },
-            runs,
-        )
-        rows += [_timed(slug, name, it, found["cp"], source) for name, it in found.items()]
-        missed += _too_large(slug, found["certified"])
-        shutil.rmtree(source)
-    return _table(("", "", "s", "MB/s", "x cp", "imports s", "anonymous MB"), rows)
-
-
-def memory(folder: Path, shape: tuple[int, int], missed: list[str]) -> str:
-    raise NotImplementedError
-
-
-def _other(slug: str) -> str:
-    return "saelens" if slug == "mistudio" else "mistudio"
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """Large SAEs of every family: the samples, grown. Their small files stay what they were."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,27 @@ def saelens(folder: Path, d_in: int, d_sae: int) -> Path:
 def grown(sample: Sample, folder: Path, nbytes: int) -> Path:
     """The sample with each of its two widths so many times larger that it has about `nbytes`."""
     shutil.copytree(sample.repo, folder)
-    size = sum(path.stat().st_size for path in _weights(folder))
+    size = sum(path.stat().st_size for path in weights(folder))
     info = inspect(sample.repo, sample.where, sample.repo_id, sample.facts)
     factor = max(1, round((nbytes / size) ** 0.5))
     widths = {int(info.get(name)): int(info.get(name)) * factor for name in ("d_in", "d_sae")}
-    for path in _weights(folder):
+    for path in weights(folder):
         _grow(path, widths)
     for path in folder.rglob("*.json"):
         path.write_text(json.dumps(_restated(json.loads(path.read_text()), widths)))
+    for path in folder.rglob("*.yaml"):
+        path.write_text(
+            re.sub(
+                r"(?<=: )\d+$",
+                lambda it: str(_restated(int(it[0]), widths)),
+                path.read_text(),
+                flags=re.M,
+            )
+        )
     return folder
 
 
-def _weights(folder: Path) -> list[Path]:
+def weights(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".npz", ".pt")]
 
 

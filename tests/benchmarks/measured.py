@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -9,6 +11,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ SAMPLED_EVERY = 0.002  # seconds
 
 @dataclass(frozen=True)
 class Work:
-    """A command, or a function of work.py with its arguments. What it writes is removed before."""
+    """A function of work.py by its arguments, or a program. What it writes is removed before."""
 
     name: str
     arguments: Mapping[str, Any] | Sequence[str]
@@ -25,10 +29,10 @@ class Work:
 
     @property
     def command(self) -> list[str]:
-        if isinstance(self.arguments, Mapping):
-            told = json.dumps(dict(self.arguments))
-            return [sys.executable, "-m", "tests.benchmarks.work", self.name, told]
-        return list(self.arguments)
+        if not isinstance(self.arguments, Mapping):
+            return [self.name, *self.arguments]
+        told = json.dumps(dict(self.arguments))
+        return [sys.executable, "-m", "tests.benchmarks.work", self.name, told]
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,7 @@ class Measure:
 
 
 def side_by_side(works: Mapping[str, Work], runs: int) -> dict[str, Measure]:
-    """By name. One run of each, unmeasured, brings the files into memory."""
-    for work in works.values():
-        _run(work)
+    """By name."""
     found: dict[str, list[Measure]] = {name: [] for name in works}
     for _ in range(runs):
         for name, work in works.items():
@@ -78,10 +80,10 @@ def _run(work: Work) -> Measure:
 def _anonymous(process: int) -> int:
     """Zero once the process has ended."""
     try:
-        status = Path(f"/proc/{process}/status").read_text()
+        held = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
     except OSError:
         return 0
-    return int(status.partition("RssAnon:")[2].split(maxsplit=1)[0]) << 10 if "RssAnon" in status else 0
+    return int(held[1]) << 10 if held else 0
 
 
 def _remove(path: Path | None) -> None:
@@ -89,3 +91,16 @@ def _remove(path: Path | None) -> None:
         shutil.rmtree(path)
     elif path is not None:
         path.unlink(missing_ok=True)
+
+
+def machine(folder: Path) -> str:
+    """What the figures were taken on."""
+    told = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
+    disk = subprocess.run(["stat", "-fc", "%T", folder], capture_output=True, text=True, check=True)
+    libraries = ", ".join(f"{it} {version(it)}" for it in ("numpy", "torch", "safetensors"))
+    return (
+        f"`make bench`, {datetime.now(UTC):%Y-%m-%d}: {told}, {os.cpu_count()} cores, "
+        f"{disk.stdout.strip()}, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"{libraries}. Files lie in the page cache; a figure is the median of runs taken in turns, "
+        "each in a process of its own; imports are not counted; nothing is fsynced."
+    )

@@ -13,7 +13,7 @@ from saes.converter import convert, inspect, load
 from saes.errors import BadFact, BrokenFile, NeedsFacts, UnknownFormat, UnsafeFormat
 from saes.formats import FolderSource, find_saes, identify
 from saes.formats.bare import Bare
-from saes.formats.base import Tree
+from saes.formats.base import Origin, Tree
 from tests.formats.torch_files import (
     Forward,
     Tensors,
@@ -106,6 +106,23 @@ def test_of_a_square_one_the_orientation_is_asked_for(orientation: str, tmp_path
     facts = {**PLAIN, "orientation": orientation}
     run = forward(linear(64))
     assert_computes(run, tmp_path / "in", "weights.pt", tmp_path / "out", facts=facts)
+
+
+def test_every_answer_is_kept_with_the_conversion(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "weights.pt", community(64))
+    facts = {
+        "architecture": "topk",
+        "k": 5,
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "layer_norm",
+        "orientation": "d_in,d_sae",
+    }
+    done = convert(tmp_path / "in", tmp_path / "out", to="mistudio", facts=facts)
+    assert inspect(tmp_path / "out").facts == done.info.facts
+    kept = {
+        name: fact.value for name, fact in done.info.facts.items() if fact.origin == Origin.USER
+    }
+    assert kept == facts
 
 
 def test_of_square_linear_layers_it_is_known(tmp_path: Path) -> None:

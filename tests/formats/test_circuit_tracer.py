@@ -95,7 +95,7 @@ def test_a_decoder_stored_output_first_is_turned(tmp_path: Path) -> None:
 
 def test_one_threshold_may_stand_for_all_features(tmp_path: Path) -> None:
     for shape in ((), (1,)):
-        one = {"activation_function.threshold": np.full(shape, 0.5, np.float32)}
+        one: dict[str, Any] = {"activation_function.threshold": np.full(shape, 0.5, np.float32)}
         folder = written(tmp_path / f"in{len(shape)}", layer(**one))
         certified(folder, tmp_path / f"out{len(shape)}")
         assert np.array_equal(load(folder).tensors["threshold"].all(), np.full(64, 0.5))
@@ -191,18 +191,18 @@ def test_a_statement_that_the_tensors_contradict_is_refused(tmp_path: Path) -> N
 
 
 def test_unknown_missing_and_misshapen_tensors_are_refused(tmp_path: Path) -> None:
-    for number, changes in enumerate(
-        (
-            {"stranger": some(3)},
-            {"b_dec": None},
-            {"W_dec": None},
-            {"b_enc": some(64, 1)},
-            {"W_skip": some(16, 15)},
-            {"activation_function.threshold": some(63)},
-            {"k": some(2)},
-            {"W_dec": some(64, 2, 16)},
-        )
-    ):
+    wrong: tuple[dict[str, Any], ...] = (
+        {"stranger": some(3)},
+        {"b_dec": None},
+        {"W_dec": None},
+        {"b_enc": some(64, 1)},
+        {"W_skip": some(16, 15)},
+        {"activation_function.threshold": some(63)},
+        {"k": some(2)},
+        {"k": np.array(np.nan)},
+        {"W_dec": some(64, 2, 16)},
+    )
+    for number, changes in enumerate(wrong):
         with pytest.raises(BrokenFile):
             inspect(written(tmp_path / str(number), layer(**changes)))
 

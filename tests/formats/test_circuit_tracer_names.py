@@ -42,11 +42,11 @@ def test_a_square_encoder_without_telling_names_is_ambiguous(tmp_path: Path) -> 
     assert not asked(named)
     alone = written(tmp_path / "alone", square, "mine.safetensors", config=None)
     assert asked(alone, ".") == ["orientation"]
-    read = by_slug("circuit_tracer_transcoder").read  # type: ignore[attr-defined]
-    for stated in ("features_first", "features_last"):
-        source = FolderSource(alone)
-        encoder = read(source, ".", {"orientation": stated}).tensors(source)["W_enc"].all()
-        turned = stated == "features_first"
+    for stated in ("d_sae,d_in", "d_in,d_sae"):
+        facts = {"orientation": stated}
+        certified(alone, tmp_path / stated, where=".", facts=facts)
+        encoder = load(tmp_path / stated).tensors["W_enc"].all()
+        turned = stated == "d_sae,d_in"
         assert np.array_equal(encoder, square["W_enc"].T if turned else square["W_enc"])
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from saes.converter import convert, inspect, load
 from saes.errors import BrokenFile, CannotRepresent, UnsupportedArchitecture
 from saes.formats.base import Origin
 from saes.formats.mistudio import rewrite_metadata
 from tests.fixtures import tensors, write_saelens
+from tests.fixtures.circuit_tracer import layer, written
 
 GOLDEN = "371c7c4dba180ef0d9bc9b800c196adbb19792b5b082f1314cf565827933d1ed"
 LOG_THRESHOLD = "model.activation.log_threshold"
@@ -122,3 +123,27 @@ def test_only_what_describes_can_be_stated_anew(tmp_path: Path) -> None:
         "checkpoint.safetensors",
         "metadata.json",
     ]
+
+
+@pytest.mark.parametrize("kinds", [("k",), ("k", "skip")])
+def test_it_holds_top_k_transcoders(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    convert(written(tmp_path / "in", layer(*kinds)), tmp_path / "out", "mistudio")
+    done = convert(tmp_path / "out", tmp_path / "again", "mistudio")
+    assert done.certificate is not None
+    assert done.certificate.max_abs_acts == 0
+    assert (done.info.get("k"), "skip" in done.info.get("architecture")) == (6, "skip" in kinds)
+    told = json.loads((tmp_path / "out" / "metadata.json").read_text())
+    told["facts"]["k"]["value"] = 65
+    (tmp_path / "out" / "metadata.json").write_text(json.dumps(told))
+    with pytest.raises(BrokenFile, match="k should be"):
+        inspect(tmp_path / "out")
+
+
+def test_a_threshold_stored_twice_is_refused(tmp_path: Path) -> None:
+    folder = native(tmp_path)
+    stored = load_file(folder / "checkpoint.safetensors")
+    save_file(
+        {**stored, "model.threshold": stored[LOG_THRESHOLD]}, folder / "checkpoint.safetensors"
+    )
+    with pytest.raises(BrokenFile, match="model.threshold"):
+        inspect(folder)

@@ -76,6 +76,14 @@ def test_top_k_in_percent_or_as_a_number(told: dict[str, Any], tmp_path: Path) -
     assert (info.get("architecture"), info.get("k")) == ("topk", 6)
 
 
+def test_the_second_generation_ignored_k_outside_its_own_class(tmp_path: Path) -> None:
+    folder = documented(tmp_path / "in", linear("decoder_bias"), hyperparameters={"top_k": 6})
+    info = certified(folder, tmp_path / "out")
+    assert (info.get("architecture"), info.get("k")) == ("standard", None)
+    named = documented(tmp_path / "b", linear("b_pre"), architecture="TopKSAE", k=6)
+    assert certified(named, tmp_path / "c").get("k") == 6
+
+
 def test_jumprelu_asks_for_its_generation(tmp_path: Path) -> None:
     made = {"W_enc": some(64, 16), "W_dec": some(16, 64), "b_enc": some(64), "b_dec": some(16)}
     made["activation.log_threshold"] = some(64)

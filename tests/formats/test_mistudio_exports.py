@@ -66,6 +66,12 @@ def test_top_k_in_percent_of_the_first_generation(tmp_path: Path) -> None:
     assert (info.get("architecture"), info.get("k")) == ("topk", 6)
 
 
+def test_the_second_generation_ignored_the_percentage(tmp_path: Path) -> None:
+    extra = {"top_k_sparsity": 10.0}
+    folder = export(tmp_path / "in", "standard_saelens", extra_metadata=extra)
+    assert certified(folder, tmp_path / "out").get("architecture") == "standard"
+
+
 def test_an_export_that_shows_no_generation_asks(tmp_path: Path) -> None:
     folder = export(tmp_path / "in", "jumprelu", normalize_activations="anthropic_rescale")
     assert asked(folder) == ["generation"]
@@ -101,7 +107,7 @@ def test_a_transcoder_of_the_first_generation_is_whole(
 
 def test_a_skip_autoencoder_is_read_where_it_did_not_normalise(tmp_path: Path) -> None:
     extra = {"top_k_sparsity": None}
-    told = {"architecture": "skip", "W_skip": None, "extra_metadata": extra}
+    told: dict[str, Any] = {"architecture": "skip", "W_skip": None, "extra_metadata": extra}
     folder = export(tmp_path / "in", **told, normalize_activations="none")
     info = certified(folder, tmp_path / "out")
     assert info.get("architecture") == "skip_transcoder"

@@ -171,6 +171,11 @@ def test_an_old_topk_without_k_asks_for_it(changes: dict[str, Any], tmp_path: Pa
     assert load(source, facts={"k": 7}).info.get("architecture") == "topk"
 
 
+def test_an_old_topk_takes_the_k_of_its_activation(tmp_path: Path) -> None:
+    told = {"architecture": "topk", "activation_fn_kwargs": {"k": 7}, "k": 5}
+    assert inspect(write_saelens(tmp_path, **{**V5, **told})).get("k") == 7
+
+
 def test_old_normalisation_flags_are_words_now(tmp_path: Path) -> None:
     source = write_saelens(tmp_path / "true", **V5, normalize_activations=True)
     assert inspect(source).get("normalize_activations") == "expected_average_only_in"
@@ -181,6 +186,21 @@ def test_old_normalisation_flags_are_words_now(tmp_path: Path) -> None:
 def test_two_activations_that_contradict_each_other_are_broken(tmp_path: Path) -> None:
     told: dict[str, Any] = {"activation_fn": "relu", "activation_fn_str": "topk"}
     refused(write_saelens(tmp_path, **V5, **told), BrokenFile, "contradicts")
+
+
+@pytest.mark.parametrize(
+    "told", [{"sae_lens_version": "dev"}, {"sae_lens_version": "5"}, {"architecture": None}]
+)
+def test_without_a_version_that_can_be_read_the_old_rules_hold(
+    told: dict[str, Any], tmp_path: Path
+) -> None:
+    source = write_saelens(tmp_path / "in", metadata={})
+    cfg = json.loads((source / "cfg.json").read_text()) | told | {"normalize_activations": None}
+    (source / "cfg.json").write_text(json.dumps(cfg))
+    done = convert(source, tmp_path / "out")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert done.info.get("architecture") == "standard"
 
 
 def test_an_old_hook_z_is_reshaped(tmp_path: Path) -> None:

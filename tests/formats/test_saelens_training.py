@@ -111,10 +111,10 @@ def test_a_folded_bf16_sae_is_kept_in_float32(tmp_path: Path) -> None:
     assert load(tmp_path / "out").tensors["W_enc"].dtype == "F32"
 
 
-@pytest.mark.parametrize("rescaled", [True, False])
+@pytest.mark.parametrize("rescaled", [True, False, None])
 @pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka_batchtopk"])
 def test_batch_topk_becomes_the_jumprelu_that_saelens_releases(
-    architecture: str, rescaled: bool, tmp_path: Path
+    architecture: str, rescaled: bool | None, tmp_path: Path
 ) -> None:
     threshold = np.array(1.25, np.float64)
     source = write_saelens(
@@ -130,7 +130,7 @@ def test_batch_topk_becomes_the_jumprelu_that_saelens_releases(
     assert done.info.get("architecture") == "jumprelu"
     assert done.info.get("training_architecture") == architecture
     norms = np.linalg.norm(load(tmp_path / "out").tensors["W_dec"].all(), axis=1)
-    assert np.allclose(norms, 1) == rescaled
+    assert np.allclose(norms, 1) == (rescaled is not False)
 
 
 def test_log_threshold_is_read_as_its_exponential(tmp_path: Path) -> None:
@@ -141,3 +141,13 @@ def test_log_threshold_is_read_as_its_exponential(tmp_path: Path) -> None:
     assert done.certificate is not None
     assert done.certificate.passed
     assert np.allclose(load(tmp_path / "out").tensors["threshold"].all(), 1 / 3)
+
+
+def test_a_factor_scales_the_length_at_which_matching_pursuit_stops(tmp_path: Path) -> None:
+    source = scaled(
+        tmp_path, 0.5, architecture="matching_pursuit", W_enc=None, b_enc=None, residual_threshold=3
+    )
+    read = load(source)
+    assert read.info.get("residual_threshold") == 6
+    assert np.array_equal(read.tensors["W_dec"].all(), tensors()["W_dec"])
+    assert np.array_equal(read.tensors["b_dec"].all(), tensors()["b_dec"] * 2)

@@ -178,3 +178,13 @@ def test_safetensors_that_begin_like_json_are_not_taken_for_it(tmp_path: Path) -
     (tmp_path / "sae.pt").write_bytes(raw)
     assert raw.startswith(b"{")
     assert inspect(tmp_path).format == "bare"
+
+
+def test_a_file_of_the_first_versions_can_be_stated_as_centred(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "sae.pt", FLAT)
+
+    def run(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return forward(tree())(x - tree()["b_dec"].double())
+
+    facts = {"apply_b_dec_to_input": True}
+    assert_computes(run, tmp_path / "in", "sae.pt", tmp_path / "out", facts=facts)

@@ -1,4 +1,4 @@
-"""Goodfire, DeepSeek-R1, Qwen Scope, Connor and Rob's hook_z, Apollo: names, sites, arithmetic."""
+"""Goodfire, DeepSeek-R1, Qwen Scope, Connor and Rob's hook_z: names, sites, arithmetic."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,11 @@ from saes.errors import BadFact, BrokenFile, NeedsFacts
 from saes.formats import find_saes
 from saes.formats.base import Origin
 from tests.formats.torch_files import (
-    Forward,
     Tensors,
     assert_computes,
     assert_cut_is_broken,
-    double,
     linear,
+    linear_forward,
     renamed,
     save,
     some,
@@ -37,21 +36,6 @@ NAMES = {
 each_linear = pytest.mark.parametrize("where", NAMES)
 
 
-def forward(made: Tensors, k: int | None = None, centre: bool = False) -> Forward:
-    """x @ encoder.T + b_enc, activation, @ decoder.T + b_dec."""
-    it = double(made)
-
-    def run(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        before = (x - it["b_dec"] * centre) @ it["encoder"].T + it["b_enc"]
-        acts = torch.relu(before)
-        if k is not None:
-            top = torch.topk(before, k, dim=-1)
-            acts = torch.zeros_like(before).scatter(-1, top.indices, torch.relu(top.values))
-        return acts, acts @ it["decoder"].T + it["b_dec"]
-
-    return run
-
-
 def repo_of(where: str) -> str | None:
     return QWEN_REPO if where == QWEN else None
 
@@ -61,7 +45,7 @@ def repo_of(where: str) -> str | None:
 def test_linear_layers_are_turned_and_never_centred(where: str, d_in: int, tmp_path: Path) -> None:
     made = linear(d_in)
     save(tmp_path / "in" / where, renamed(made, *NAMES[where]))
-    run = forward(made, 7 if where == QWEN else None)
+    run = linear_forward(made, 7 if where == QWEN else None)
     assert_computes(run, tmp_path / "in", where, tmp_path / "out", repo_of(where))
     tensors = load(tmp_path / "in", where, repo_of(where)).tensors
     assert np.array_equal(tensors["W_enc"].all(), made["encoder"].T.double())
@@ -139,7 +123,7 @@ def test_without_its_repository_qwens_k_is_asked_for(tmp_path: Path) -> None:
     assert [fact.name for fact in inspect(tmp_path / "in").missing] == ["k"]
     with pytest.raises(NeedsFacts, match="k"):
         convert(tmp_path / "in", tmp_path / "out")
-    run = forward(made, 9)
+    run = linear_forward(made, 9)
     assert_computes(run, tmp_path / "in", QWEN, tmp_path / "out", facts={"k": "9"})
     with pytest.raises(BadFact, match="65"):
         inspect(tmp_path / "in", given={"k": 65})
@@ -182,7 +166,7 @@ def write_connor(folder: Path, d_in: int = 16, base: str = CONNOR, **config: Any
 def test_connors_are_centred_and_see_all_heads(d_in: int, tmp_path: Path) -> None:
     made = write_connor(tmp_path / "in", d_in)
     where = f"{CONNOR}.pt"
-    assert_computes(forward(made, centre=True), tmp_path / "in", where, tmp_path / "out")
+    assert_computes(linear_forward(made, centre=True), tmp_path / "in", where, tmp_path / "out")
     info = inspect(tmp_path / "in")
     assert info.format == "connor_rob_hook_z"
     assert (info.get("hook_name"), info.get("layer")) == ("blocks.3.attn.hook_z", 3)
@@ -217,97 +201,3 @@ def test_a_configuration_that_does_not_fit_is_broken(
     with pytest.raises(BrokenFile, match=next(iter(config))) as caught:
         inspect(tmp_path)
     assert len(str(caught.value)) < 300
-
-
-# --- Apollo --------------------------------------------------------------------------------------
-
-
-def write_apollo(path: Path, made: Tensors, text: str = "") -> Path:
-    save(path, renamed(made, *FOUR))
-    said = text or (
-        "tlens_model_name: gpt2-small\nsaes:\n  sae_positions:\n  - blocks.6.hook_resid_pre\n"
-        "train_data: {n_ctx: 1024, dataset_name: owt}\nlr: 5e-4\n"
-    )
-    path.with_suffix(".yaml").write_text(said)
-    return path
-
-
-def unit(made: Tensors) -> Tensors:
-    decoder = torch.nn.functional.normalize(made["decoder"].double(), dim=0)
-    return {**made, "decoder": decoder.to(made["decoder"].dtype)}
-
-
-def checkpoint(made: Tensors, hook: str) -> Tensors:
-    stem = hook.replace(".", "-")
-    names = ("encoder.0.weight", "encoder.0.bias", "decoder.weight", "decoder.bias")
-    return renamed(made, *(f"{stem}.{it}" for it in names))
-
-
-@pytest.mark.parametrize("d_in", [16, 64], ids=["wide", "square"])
-def test_apollos_published_weights_are_only_turned(d_in: int, tmp_path: Path) -> None:
-    made = unit(linear(d_in))
-    write_apollo(tmp_path / "in" / "run.pt", made)
-    assert_computes(forward(made), tmp_path / "in", "run.pt", tmp_path / "out")
-    decoder = load(tmp_path / "in").tensors["W_dec"]
-    assert np.array_equal(decoder.all(), made["decoder"].T.double())
-    info = inspect(tmp_path / "in")
-    assert (info.format, info.get("model_name")) == ("apollo", "gpt2-small")
-    assert (info.get("hook_name"), info.get("layer")) == ("blocks.6.hook_resid_pre", 6)
-    assert (info.get("context_size"), info.get("dataset_path")) == (1024, "owt")
-
-
-def test_decoders_of_any_length_count_with_length_one(tmp_path: Path) -> None:
-    made = linear()
-    made["decoder"][:, 5] = 0
-    write_apollo(tmp_path / "in" / "run.pt", made)
-    assert_computes(forward(unit(double(made))), tmp_path / "in", "run.pt", tmp_path / "out")
-
-
-def test_a_checkpoint_of_one_hook_is_read(tmp_path: Path) -> None:
-    made, hook = linear(), "blocks.2.hook_resid_post"
-    save(tmp_path / "in" / "samples_400.pt", checkpoint(made, hook))
-    where = "samples_400.pt"
-    assert_computes(forward(unit(double(made))), tmp_path / "in", where, tmp_path / "out")
-    info = inspect(tmp_path / "in")
-    assert (info.format, info.get("hook_name"), info.get("layer")) == ("apollo", hook, 2)
-
-
-def test_a_checkpoint_of_two_hooks_asks_which(tmp_path: Path) -> None:
-    one, other = linear(16), linear(8, 32)
-    tree = checkpoint(one, "blocks.2.hook_resid_pre") | checkpoint(other, "blocks.4.hook_mlp_out")
-    save(tmp_path / "in" / "x.pt", tree)
-    (asked,) = inspect(tmp_path / "in").missing
-    assert set(asked.readings) == {"blocks.2.hook_resid_pre", "blocks.4.hook_mlp_out"}
-    facts = {"hook_name": "blocks.4.hook_mlp_out"}
-    run = forward(unit(double(other)))
-    assert_computes(run, tmp_path / "in", "x.pt", tmp_path / "out", facts=facts)
-    with pytest.raises(BadFact, match="blocks.9"):
-        inspect(tmp_path / "in", given={"hook_name": "blocks.9.hook_mlp_out"})
-    save(tmp_path / "in" / "x.pt", {**tree, "surprise": some(3)})
-    with pytest.raises(BrokenFile, match="surprise"):
-        inspect(tmp_path / "in")
-
-
-def test_values_that_wandb_wrapped_are_unwrapped(tmp_path: Path) -> None:
-    text = (
-        "tlens_model_name: {value: gpt2-small, desc: null}\n"
-        "saes: {value: {sae_positions: hook_resid_pre}}\n_wandb: {value: {t: {1: [2]}}}\n"
-    )
-    write_apollo(tmp_path / "run.pt", unit(linear()), text)
-    info = inspect(tmp_path)
-    assert (info.get("model_name"), info.get("hook_name")) == ("gpt2-small", None)
-
-
-def test_a_yaml_of_someone_else_makes_no_apollo(tmp_path: Path) -> None:
-    write_apollo(tmp_path / "run.pt", unit(linear()), "lr: 1\n")
-    assert inspect(tmp_path).format == "bare"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["tlens_model_name: [1]\nsaes: {}\n", "a: &x [*x]\n", "tlens_model_name: a\nsaes: [1]\n"],
-)
-def test_a_hostile_yaml_is_broken(text: str, tmp_path: Path) -> None:
-    write_apollo(tmp_path / "run.pt", unit(linear()), text)
-    with pytest.raises(BrokenFile, match="run.yaml"):
-        inspect(tmp_path)

@@ -42,6 +42,21 @@ def double(made: Tensors) -> Tensors:
     return {name: tensor.double() for name, tensor in made.items()}
 
 
+def linear_forward(made: Tensors, k: int | None = None, centre: bool = False) -> Forward:
+    """x @ encoder.T + b_enc, activation, @ decoder.T + b_dec."""
+    it = double(made)
+
+    def run(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        before = (x - it["b_dec"] * centre) @ it["encoder"].T + it["b_enc"]
+        acts = torch.relu(before)
+        if k is not None:
+            top = torch.topk(before, k, dim=-1)
+            acts = torch.zeros_like(before).scatter(-1, top.indices, torch.relu(top.values))
+        return acts, acts @ it["decoder"].T + it["b_dec"]
+
+    return run
+
+
 def save(path: Path, tree: Mapping[str, Any], before: bytes = b"") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
@@ -59,7 +74,7 @@ def assert_computes(
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Reference, neutral form and certified conversion give what the library's forward gives."""
-    done = convert(root, target, to="saelens", where=where, repo_id=repo_id, facts=facts)
+    done = convert(root, target, to="mistudio", where=where, repo_id=repo_id, facts=facts)
     assert done.certificate is not None
     assert done.certificate.passed
     source = FolderSource(root, repo_id)
