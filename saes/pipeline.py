@@ -121,7 +121,7 @@ def _convert(job: Job, progress: Reporter) -> None:
 
 
 def _keep(sae: Sae, progress: Reporter) -> None:
-    """No plain dictionary: its files stay as they came, each with the hash that it was sent with."""
+    """No plain dictionary: its files stay as they came, each checked against the Hub's hash."""
     progress.say(Stage.VERIFYING, "Kept as downloaded")
     sae.certificate = None
     sae.save(update_fields=["certificate", "updated_at"])
@@ -133,8 +133,8 @@ def _write_and_certify(sae: Sae, progress: Reporter) -> None:
     progress.say(Stage.CONVERTING, "Converting to the miStudio form")
     with shelf.draft(sae.id) as draft:
         converter.convert(
-            shelf.source(sae.id), draft, where=sae.hf_filepath, repo_id=sae.hf_repo_id,
-            to="mistudio", facts=sae.given_facts, certify=False, progress=progress, provenance=provenance(sae),
+            shelf.source(sae.id), draft, "mistudio", sae.hf_filepath, sae.hf_repo_id,
+            sae.given_facts, certify=False, progress=progress, provenance=provenance(sae),
         )  # fmt: skip
         certificate = _certify(sae, draft, progress)
         written = [Written(path, path.stat().st_size, sha256_of(path)) for path in _files_of(draft)]

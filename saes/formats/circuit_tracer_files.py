@@ -14,7 +14,7 @@ from saes.formats.configs import Config, read_yaml
 from saes.formats.containers import Container, read_safetensors
 
 CONFIG, WANDB = "config.yaml", ("wandb-config.yaml", "wanb-config.yaml")  # both are out there
-LOOKS_FOR = "`layer_N.safetensors` with config.yaml or wandb-config.yaml"
+LOOKS_FOR = "`layer_N.safetensors` with `config.yaml` or `wandb-config.yaml`"
 FOREIGN = ("cfg.json", "config.json", "hyperparams.json")
 LAYER_FILE = re.compile(r"(?:^|/)layer_(\d{1,4})\.safetensors$")
 NAMES = {name: name for name in ("W_enc", "b_enc", "W_dec", "b_dec")}

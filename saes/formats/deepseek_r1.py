@@ -41,7 +41,7 @@ TRAINING = {"dataset_path": "lmsys/lmsys-chat-1m", "prepend_bos": True, "context
 class DeepSeekR1(Family):
     slug: ClassVar[str] = "deepseek_r1"
     label: ClassVar[str] = "DeepSeek-R1 (qresearch)"
-    looks_for: ClassVar[str] = "a file like DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt"
+    looks_for: ClassVar[str] = "a file like `DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt`"
 
     def find(self, tree: Tree) -> list[str]:
         return sorted(name for name in tree.names if _is_named(tree.repo_id, name))

@@ -57,7 +57,7 @@ ARCHITECTURE = MissingFact(
 class GemmaScope1(Family):
     slug: ClassVar[str] = "gemma_scope_1"
     label: ClassVar[str] = "Gemma Scope 1"
-    looks_for: ClassVar[str] = "`params.npz` in layer_N/width_W/average_l0_X folders"
+    looks_for: ClassVar[str] = "`params.npz` in `layer_N/width_W/average_l0_X/`"
 
     def find(self, tree: Tree) -> list[str]:
         return tree.folders_with(PARAMS)

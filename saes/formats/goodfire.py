@@ -30,7 +30,7 @@ SEMANTICS = {
 class Goodfire(Family):
     slug: ClassVar[str] = "goodfire"
     label: ClassVar[str] = "Goodfire"
-    looks_for: ClassVar[str] = "a .pt or .pth file with encoder_linear and decoder_linear"
+    looks_for: ClassVar[str] = "a `.pt` or `.pth` file with `encoder_linear` and `decoder_linear`"
 
     def find(self, tree: Tree) -> list[str]:
         ours = (tree.repo_id or "").startswith("Goodfire/")

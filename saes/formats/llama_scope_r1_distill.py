@@ -39,7 +39,7 @@ class LlamaScopeR1Distill(Family):
     slug: ClassVar[str] = "llama_scope_r1_distill"
     label: ClassVar[str] = "Llama Scope R1 distill"
     looks_for: ClassVar[str] = (
-        "`config.json` beside `sae_weights.safetensors` with log_jumprelu_threshold"
+        "`config.json` beside `sae_weights.safetensors` with `log_jumprelu_threshold`"
     )
 
     def find(self, tree: Tree) -> list[str]:

@@ -40,7 +40,7 @@ TRAINING = {"context_size": 64, "prepend_bos": False}
 class OpenAi(Family):
     slug: ClassVar[str] = "openai"
     label: ClassVar[str] = "OpenAI (sparse_autoencoder)"
-    looks_for: ClassVar[str] = "autoencoders/N.pt with pre_bias and latent_bias"
+    looks_for: ClassVar[str] = "`autoencoders/N.pt` with `pre_bias` and `latent_bias`"
 
     def find(self, tree: Tree) -> list[str]:
         return sorted(name for name in tree.names if FILE.search(name))

@@ -52,7 +52,7 @@ ACTIVATIONS = {
 class OpenMoss(Family):
     slug: ClassVar[str] = "openmoss"
     label: ClassVar[str] = "OpenMOSS lm-saes"
-    looks_for: ClassVar[str] = "`config.json` beside `sae_weights.safetensors` with W_E and W_D"
+    looks_for: ClassVar[str] = "`config.json` beside `sae_weights.safetensors` with `W_E` and `W_D`"
 
     def find(self, tree: Tree) -> list[str]:
         return lm_saes.folders_of(tree)

@@ -32,7 +32,7 @@ CONSTANTS = {
 class QwenScope(Family):
     slug: ClassVar[str] = "qwen_scope"
     label: ClassVar[str] = "Qwen Scope"
-    looks_for: ClassVar[str] = "layer0.sae.pt, layer1.sae.pt, ..."
+    looks_for: ClassVar[str] = "`layer0.sae.pt`, `layer1.sae.pt`, …"
 
     def find(self, tree: Tree) -> list[str]:
         return sorted(name for name in tree.names if FILE.fullmatch(base_of(name)))

@@ -23,7 +23,7 @@ def migrated(cfg: Config) -> Config:
     values |= _activation(cfg, values["architecture"])
     values["normalize_activations"] = _normalisation(cfg)
     values["metadata"] = _metadata(cfg)
-    hook = values["metadata"].get("hook_name") or ""
+    hook = Config(cfg.name, values["metadata"]).text("hook_name") or ""
     values["reshape_activations"] = cfg.text("reshape_activations") or (
         "hook_z" if "hook_z" in hook else "none"
     )

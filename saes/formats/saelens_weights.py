@@ -19,6 +19,7 @@ from saes.tensors import WIDER, Held, LazyTensor, row_norms
 
 SCALER, WHITENING = "activation_scaler.json", "activation_whitening.safetensors"
 FINETUNING = "scaling_factor"
+LARGEST_FACTOR = 1e30  # a number beyond it, or its inverse, would leave nothing of the weights
 UNKNOWN = (
     "activations were scaled in training by a factor that no file tells; "
     "if it is not folded in already, features fire wrongly: give norm_scaling_factor",
@@ -154,6 +155,8 @@ def _times(tensors: Tensors, facts: Facts, rescaled: bool) -> Tensors:
             f"The norm_scaling_factor of a {architecture} SAE cannot be folded."
         )
     factor = float(facts["norm_scaling_factor"].value)
+    if not 1 / LARGEST_FACTOR < factor < LARGEST_FACTOR:
+        raise UnsupportedArchitecture(f"A norm_scaling_factor of {factor:g} cannot be folded.")
     divided = ["b_dec"] if architecture == "matching_pursuit" else ["W_dec", "b_dec"]
     if rescaled and "topk_threshold" in tensors:
         divided.append("topk_threshold")  # it is weighed by the norms just divided

@@ -17,6 +17,9 @@ FACT_LABELS = {
     "model_name": "Model",
     "hook_name": "Hook",
     "hook_name_out": "Output hook",
+    "hook_head_index": "Head",
+    "hf_hook_name": "Hook, in transformers' words",
+    "hf_hook_name_out": "Output hook, in transformers' words",
     "hook_type": "Site",
     "layer": "Layer",
     "d_in": "Input width (d_in)",
@@ -35,6 +38,18 @@ FACT_LABELS = {
     "prepend_bos": "Starts with BOS",
     "dataset_path": "Dataset",
     "generation": "miStudio generation",
+    "orientation": "Stored as",
+    "n_heads": "Attention heads",
+    "n_attn_layers": "Attention layers",
+    "bottleneck_factor": "Attention bottleneck",
+    "sae_diff_type": "Novel part",
+    "kval_topk": "Novel features (k)",
+    "tied_weights": "Encoder tied to decoder",
+    "activation_normalization_factor": "Input factor",
+    "residual_threshold": "Stops at residual",
+    "max_iterations": "Most iterations",
+    "stop_on_duplicate_support": "Stops at a repeated feature",
+    "neuronpedia_id": "Neuronpedia",
 }
 ORIGINS = {
     "file": ("file", "Read from the SAE's own files."),
@@ -57,9 +72,9 @@ class FactRow:
 
 @register.filter
 def fact_rows(sae: Sae) -> list[FactRow]:
-    """In the order of the labels; what has none comes last."""
+    """In the order of the labels; what has none comes last. The warning has its own place."""
     order = {name: place for place, name in enumerate(FACT_LABELS)}
-    names = sorted(sae.facts, key=lambda name: (order.get(name, len(order)), name))
+    names = sorted(sae.facts.keys() - {"warning"}, key=lambda name: (order.get(name, len(order)), name))
     return [_fact_row(name, sae.facts[name]) for name in names]
 
 

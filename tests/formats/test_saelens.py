@@ -203,6 +203,10 @@ def test_without_a_version_that_can_be_read_the_old_rules_hold(
     assert done.info.get("architecture") == "standard"
 
 
+def test_a_hook_that_is_no_text_is_broken(tmp_path: Path) -> None:
+    refused(write_saelens(tmp_path, **{**V5, "hook_point": 3}), BrokenFile, "hook_name should be")
+
+
 def test_an_old_hook_z_is_reshaped(tmp_path: Path) -> None:
     source = write_saelens(tmp_path, **V5, hook_name="blocks.5.attn.hook_z")
     info = inspect(source)

@@ -92,6 +92,10 @@ def test_a_factor_that_cannot_be_folded_is_refused(architecture: str, tmp_path: 
     refused(source, UnsupportedArchitecture, "cannot be folded", norm_scaling_factor=0.37)
 
 
+def test_a_factor_that_would_leave_nothing_is_refused(tmp_path: Path) -> None:
+    refused(scaled(tmp_path, 1e-320), UnsupportedArchitecture, "factor of 1e-320")
+
+
 def test_a_factor_without_its_normalisation_is_refused(tmp_path: Path) -> None:
     refused(
         write_saelens(tmp_path), UnsupportedArchitecture, "belongs to", norm_scaling_factor=0.37

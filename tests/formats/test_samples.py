@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
 from saes.converter import convert, inspect, load
 from saes.errors import BrokenFile, NotThisFormat, SaeError
 from saes.formats import FORMATS, FolderSource, by_slug, find_saes, identify

@@ -232,3 +232,13 @@ def test_facts_of_an_sae_whose_files_are_gone_say_so(client: Client, sae: Sae) -
     answer = client.post(url(sae, "facts"), {"model_name": "gpt2"})
     assert answer.status_code == 409
     assert "Traceback" not in answer.content.decode()
+
+
+def test_a_warning_about_the_sae_is_seen_at_once_and_is_no_row_of_a_table(
+    client: Client, sae: Sae
+) -> None:
+    sae.facts = {"warning": {"value": "reconstructions lack a constant", "origin": "catalogue"}}
+    sae.save()
+    page = client.get(f"/saes/{sae.id}/").content.decode()
+    assert "Beware: reconstructions lack a constant." in page
+    assert page.count("reconstructions lack a constant") == 1
