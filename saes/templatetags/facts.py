@@ -74,7 +74,8 @@ class FactRow:
 def fact_rows(sae: Sae) -> list[FactRow]:
     """In the order of the labels; what has none comes last. The warning has its own place."""
     order = {name: place for place, name in enumerate(FACT_LABELS)}
-    names = sorted(sae.facts.keys() - {"warning"}, key=lambda name: (order.get(name, len(order)), name))
+    shown = sae.facts.keys() - {"warning"}
+    names = sorted(shown, key=lambda name: (order.get(name, len(order)), name))
     return [_fact_row(name, sae.facts[name]) for name in names]
 
 

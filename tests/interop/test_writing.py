@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from saes.converter import load
 from saes.formats.architectures import NORMALISATIONS, PLAIN
 from saes.formats.base import Origin, Sae, SaeInfo, as_facts
 from saes.formats.saelens import SaeLens
@@ -126,13 +127,7 @@ def test_sae_lens_keeps_the_metadata_and_writes_it_again(tmp_path: Path) -> None
     assert loaded.cfg.metadata.sae_lens_training_version is None
     assert {name: loaded.cfg.metadata[name] for name in told} == told
     loaded.save_model(tmp_path / "theirs")
-    again = SaeLens().load(*opened(tmp_path / "theirs"), {})
+    again = load(tmp_path / "theirs")
     assert {name: again.info.get(name) for name in told} == told
     cfg = json.loads((tmp_path / "theirs" / "cfg.json").read_text())
     assert cfg["metadata"]["mistudio"]["source"] == {"repo_id": "someone/sae"}
-
-
-def opened(folder: Path) -> tuple[Any, str]:
-    from saes.formats import FolderSource
-
-    return FolderSource(folder), "."
