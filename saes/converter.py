@@ -9,7 +9,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from saes.certificate import Certificate, compare, same_bits
-from saes.errors import BrokenFile, CannotRepresent, CertificateFailed, SaeError
+from saes.errors import BrokenFile, CannotRepresent, CertificateFailed, Conflict, SaeError
 from saes.formats import FolderSource, by_slug, identify, only_sae
 from saes.formats.architectures import NOT_PLAIN
 from saes.formats.base import Given, Sae, SaeInfo, Source, WritableFormat
@@ -206,6 +206,11 @@ def _all_or_nothing(target: Path) -> Iterator[None]:
     before = set(target.iterdir())
     try:
         yield
+    except FileExistsError as error:
+        name = Path(error.filename).name
+        raise Conflict(
+            f"`{name}` is in the target folder already.", solution="Choose an empty folder."
+        ) from error
     except (SaeError, OSError, Stopped):
         for path in set(target.iterdir()) - before:
             path.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 Its classes hold float32 and compute in one way each: what none of them computes is refused.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,7 @@ def save(sae: Sae, target: Path, progress: Reporter) -> list[Path]:
     chosen = _class_for(sae)
     weights, config = target / "ae.pt", target / "config.json"
     write_pt(weights, _stored(sae, chosen), progress)
-    text = json.dumps(_config(sae.info, chosen), indent=2, ensure_ascii=False, allow_nan=False)
-    config.write_text(text + "\n", "utf-8")
+    write_json(config, _config(sae.info, chosen))
     return [weights, config]
 
 

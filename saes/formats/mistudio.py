@@ -39,7 +39,7 @@ from saes.formats.given import DESCRIPTIVE, cleaned, refuse_missing, with_given
 from saes.formats.mistudio_beside import CHECKPOINT, METADATA
 from saes.formats.mistudio_exports import CFG
 from saes.formats.names import hints_from
-from saes.formats.writing import write_safetensors
+from saes.formats.writing import write_json, write_safetensors
 from saes.progress import Reporter
 from saes.tensors import BITS, LazyTensor, to_bits
 
@@ -112,7 +112,7 @@ class MiStudio:
     def save(self, sae: Sae, target: Path, progress: Reporter) -> list[Path]:
         checkpoint, metadata = target / CHECKPOINT, target / METADATA
         write_safetensors(checkpoint, stored(sae.tensors), {"format": self.slug}, progress)
-        _write_json(metadata, _metadata(sae))
+        write_json(metadata, _metadata(sae))
         return [checkpoint, metadata]
 
     def reference(self, source: Folder, where: str, given: Given) -> "Reference":
@@ -140,7 +140,10 @@ def rewrite_metadata(folder: Path, given: Given) -> None:
     metadata["facts"] |= {
         name: {"value": value, "origin": Origin.USER} for name, value in facts.items()
     }
-    _write_json(path, metadata)
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    write_json(part, metadata)
+    part.replace(path)
 
 
 def stored(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
@@ -180,14 +183,6 @@ def _metadata(sae: Sae) -> dict[str, Any]:
         },
         "source": dict(sae.provenance),
     }
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(
-        json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-    )
-    part.replace(path)
 
 
 def _is_export(tree: Tree, where: str) -> bool:

@@ -4,7 +4,6 @@ SAELens casts every tensor to the one dtype that cfg.json names, so that is the 
 loses nothing; matrices keep the dtype they have.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from saes.formats.saelens_config import (
     RESHAPES,
     TEMPORAL_NORMALISATIONS,
 )
-from saes.formats.writing import write_safetensors
+from saes.formats.writing import write_json, write_safetensors
 from saes.progress import Reporter
 from saes.tensors import LazyTensor, to_bits, to_floats
 
@@ -32,9 +31,9 @@ VERSION = "6.54.12"  # whose rules cfg.json follows; without one, SAELens takes 
 def save(sae: Sae, weights: Path, cfg: Path, progress: Reporter) -> list[Path]:
     _refuse_misfit(sae.info)
     tensors = _narrowed(sae.tensors)
-    text = json.dumps(_config(sae, tensors), indent=2, ensure_ascii=False, allow_nan=False)
+    config = _config(sae, tensors)
     write_safetensors(weights, tensors, {}, progress)
-    cfg.write_text(text + "\n", "utf-8")
+    write_json(cfg, config)
     return [weights, cfg]
 
 

@@ -3,13 +3,12 @@
 It casts every tensor to the dtype of the first one, so all are written in one that loses nothing.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from saes.errors import CannotRepresent
 from saes.formats.base import Sae, SaeInfo
-from saes.formats.writing import write_safetensors
+from saes.formats.writing import write_json, write_safetensors
 from saes.progress import Reporter
 from saes.tensors import LazyTensor
 
@@ -20,11 +19,11 @@ def save(sae: Sae, target: Path, progress: Reporter) -> list[Path]:
     _refuse_misfit(sae.info)
     weights, cfg = target / "sae.safetensors", target / "cfg.json"
     write_safetensors(weights, _stored(sae), {}, progress)
-    _write_json(cfg, _config(sae.info))
+    write_json(cfg, _config(sae.info))
     run = _run(sae.info)
     if not run:
         return [weights, cfg]
-    _write_json(target / "config.json", {"sae": _config(sae.info), **run})
+    write_json(target / "config.json", {"sae": _config(sae.info), **run})
     return [weights, cfg, target / "config.json"]
 
 
@@ -85,9 +84,3 @@ def _run(info: SaeInfo) -> dict[str, Any]:
         "ctx_len": info.get("context_size"),
     }
     return {name: value for name, value in told.items() if value is not None}
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(
-        json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-    )

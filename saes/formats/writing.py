@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from saes.progress import Reporter
 from saes.tensors import PANEL, Bits, LazyTensor, Turner, steps
@@ -117,3 +118,10 @@ def _write(file: int, bits: Bits | bytes, at: int) -> None:
     while data:
         written = os.pwrite(file, data, at)
         data, at = data[written:], at + written
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A new file: what is there already is never overwritten."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text + "\n")

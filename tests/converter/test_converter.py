@@ -18,7 +18,7 @@ from saes.converter import (
     infer_model_from_dimensions,
     inspect,
 )
-from saes.errors import DimensionMismatch, SeveralSaes, UnknownFormat
+from saes.errors import Conflict, DimensionMismatch, SeveralSaes, UnknownFormat
 from saes.formats import FolderSource
 from saes.formats.base import Fact, Facts, Origin, SaeInfo
 from saes.progress import Silent, Stage, Stopped
@@ -48,6 +48,25 @@ def test_it_tells_its_stages_and_how_far_it_is(tmp_path: Path) -> None:
         done = [it for it, _ in recorder.moves[stage]]
         assert done == sorted(done)
         assert recorder.moves[stage][-1][0] == recorder.moves[stage][-1][1]
+
+
+@pytest.mark.parametrize("to", ["mistudio", "saelens", "sparsify", "dictionary_learning"])
+def test_what_is_in_the_target_already_is_never_overwritten(to: str, tmp_path: Path) -> None:
+    source = write_saelens(tmp_path / "in", "topk")
+    convert(source, tmp_path / "out", to)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(Conflict, match="already"):
+        convert(source, tmp_path / "out", to)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_configuration_of_another_format_is_never_overwritten(tmp_path: Path) -> None:
+    folder = write_saelens(tmp_path / "in", "topk")
+    before = (folder / "cfg.json").read_bytes()
+    with pytest.raises(Conflict, match=r"cfg\.json"):
+        convert(folder, folder, "sparsify")
+    assert (folder / "cfg.json").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["cfg.json", "sae_weights.safetensors"]
 
 
 @pytest.mark.parametrize("stage", [Stage.CONVERTING, Stage.VERIFYING])
