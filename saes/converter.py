@@ -206,14 +206,14 @@ def _all_or_nothing(target: Path) -> Iterator[None]:
     before = set(target.iterdir())
     try:
         yield
-    except FileExistsError as error:
-        name = Path(error.filename).name
-        raise Conflict(
-            f"`{name}` is in the target folder already.", solution="Choose an empty folder."
-        ) from error
-    except (SaeError, OSError, Stopped):
+    except (SaeError, OSError, Stopped) as error:
         for path in set(target.iterdir()) - before:
             path.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            raise Conflict(
+                f"`{Path(error.filename).name}` is in the target folder already.",
+                solution="Choose an empty folder.",
+            ) from error
         raise
 
 
