@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,17 +82,15 @@ def convert(
     progress.say(
         Stage.CONVERTING, f"Converting from {by_slug(sae.info.format).label} to {family.label}"
     )
-    with _all_or_nothing(target):
+    with _all_or_nothing(target), ThreadPoolExecutor(1) as hashing:
+        before = hashing.submit(_hashes, _root(source), sae.info.files) if certify else None
         paths = family.save(sae, target, progress)
-        if not certify:
+        if before is None:
             return Conversion(paths, sae.info, None)
+        after = hashing.submit(_hashes, target, [path.name for path in paths])
         certificate = _certified(source, sae.info, target, repo_id, facts, progress)
-        certificate = replace(
-            certificate,
-            source_files=_hashes(_root(source), sae.info.files),
-            target_files=_hashes(target, [path.name for path in paths]),
-        )
-    return Conversion(paths, sae.info, certificate)
+        hashes = {"source_files": before.result(), "target_files": after.result()}
+    return Conversion(paths, sae.info, replace(certificate, **hashes))
 
 
 def certify(
@@ -110,7 +109,8 @@ def certify(
     for _, _, info in sides:
         refuse_missing(info)
     progress.say(Stage.VERIFYING, "Comparing the conversion with its source")
-    tick = _Ticker(progress, sum(_weights(info) for _, _, info in sides))
+    total = sum(_weights(info) for _, _, info in sides)
+    tick = _Ticker(progress, total)
     if sides[0][2].get("architecture") in NOT_PLAIN:
         return same_bits(load(source, where, repo_id, facts), load(target), tick)
     try:
@@ -118,9 +118,11 @@ def certify(
             family.reference(source, info.where, given)
             for (source, family, info), given in zip(sides, (facts or {}, {}), strict=True)
         )
-        return compare(one, other, tick)
+        certificate = compare(one, other, tick)
     except BadZipFile as error:
         raise BrokenFile("A weight file does not match its own checksum.") from error
+    progress.advance(total, total)
+    return certificate
 
 
 def load(

@@ -1,8 +1,9 @@
 """Writing safetensors block by block: the header first, then each block to its place in the file.
 
 Blocks are whole rows, or parts of 128 rows where rows are long: shorter parts than 64 KB take the
-kernel twice as long to write, and fewer rows are slow to read from a transposed source. Two
-threads: copying releases the interpreter's lock. No fsync here: whoever publishes the file does it.
+kernel twice as long to write, and fewer rows are slow to read from a transposed source. Of two
+threads one writes, for the kernel lets no two write into one file and would have the other spin;
+the other turns meanwhile. No fsync here: whoever publishes the file does that.
 """
 
 import json
@@ -11,12 +12,15 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from saes.progress import Reporter
 from saes.tensors import PANEL, Bits, LazyTensor, Turner, steps
 
-RUN = 64 << 10  # bytes of one row written at once
+RUN = 64 << 10  # bytes of one row
+# Written at once: of 4 MB and more the kernel makes its largest pages, which are slow to come by.
+AT_ONCE = 1 << 20
 FEWEST_ROWS = PANEL // RUN
 THREADS = 2
 
@@ -27,18 +31,22 @@ class _Block:
     index: tuple[slice, ...]
     offset: int  # of the tensor in the file
 
-    def write(self, file: int, turn: Turner) -> int:
+    def write(self, file: int, turn: Turner, writing: Lock) -> int:
         bits = self.tensor.block(*self.index)
         if bits.ndim == 2 and bits.strides[1] != bits.itemsize:
             bits = turn(bits)
+        with writing:
+            self._put(bits, file)
+        return bits.nbytes
+
+    def _put(self, bits: Bits, file: int) -> None:
         start = self.offset + self.index[0].start * self._row
         if bits.flags.c_contiguous and bits.nbytes == len(bits) * self._row:
-            _write(file, bits, start)
-            return bits.nbytes
+            _write(file, bits.data, start)
+            return
         start += self.index[1].start * bits.itemsize
         for number, line in enumerate(bits):
-            _write(file, line, start + number * self._row)
-        return bits.nbytes
+            _write(file, line.data, start + number * self._row)
 
     @property
     def _row(self) -> int:
@@ -53,7 +61,7 @@ def write_safetensors(
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         os.ftruncate(file, total)
-        _write(file, header, 0)
+        _write(file, memoryview(header), 0)
         blocks = (block for name, at in offsets.items() for block in _blocks(tensors[name], at))
         _write_all(file, blocks, progress, total)
     finally:
@@ -97,11 +105,11 @@ def _blocks(tensor: LazyTensor, offset: int) -> Iterator[_Block]:
 
 def _write_all(file: int, blocks: Iterator[_Block], progress: Reporter, total: int) -> None:
     """At most two blocks per thread are waiting, so memory stays flat. Stopped leaves at once."""
-    done, waiting, turn = 0, list[Future[int]](), Turner()
+    done, waiting, turn, writing = 0, list[Future[int]](), Turner(), Lock()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for block in blocks:
-                waiting.append(pool.submit(block.write, file, turn))
+                waiting.append(pool.submit(block.write, file, turn, writing))
                 if len(waiting) > THREADS:
                     done += waiting.pop(0).result()
                     progress.advance(done, total)
@@ -113,10 +121,10 @@ def _write_all(file: int, blocks: Iterator[_Block], progress: Reporter, total: i
     progress.advance(total, total)
 
 
-def _write(file: int, bits: Bits | bytes, at: int) -> None:
-    data = memoryview(bits).cast("B")
+def _write(file: int, data: memoryview, at: int) -> None:
+    data = data.cast("B")
     while data:
-        written = os.pwrite(file, data, at)
+        written = os.pwrite(file, data[:AT_ONCE], at)
         data, at = data[written:], at + written
 
 

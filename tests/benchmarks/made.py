@@ -95,7 +95,8 @@ def _larger(tensor: torch.Tensor, widths: dict[int, int]) -> torch.Tensor:
     random = torch.Generator().manual_seed(len(shape))
     spread = float(tensor.float().std()) * (tensor.numel() / (shape[0] * shape[1])) ** 0.25
     made = torch.randn(shape[::-1] if by_columns else shape, generator=random) * spread
-    return (made.T if by_columns else made).to(tensor.dtype)
+    turned: torch.Tensor = made.T if by_columns else made
+    return turned.to(tensor.dtype)
 
 
 def _restated(told: Any, widths: dict[int, int]) -> Any:
