@@ -56,9 +56,10 @@ class Certificate:
 def compare(source: Reference, target: Reference, tick: Tick, seed: int = SEED) -> Certificate:
     """Raises NothingFires where no direction wakes any feature: then nothing can be said."""
     x = candidates(source.d_in, source.d_sae, seed)
-    acts, other = _of_both(
-        lambda tick: source.encode(x, tick), lambda tick: target.encode(x, tick), tick
-    )
+    acts, other = _encoded(source, target, x, tick)
+    if not acts.any():  # normalised inputs cannot be made longer: go where features look
+        x = source.toward(np.random.default_rng(seed).permutation(source.d_sae)[: len(x)])
+        acts, other = _encoded(source, target, x, tick)
     kept = _typical(acts)
     x, acts, other = x[kept], acts[kept], other[kept]
     same = _same_features(acts, other)
@@ -71,6 +72,10 @@ def compare(source: Reference, target: Reference, tick: Tick, seed: int = SEED) 
         lambda tick: source.decode(acts, x, tick), lambda tick: target.decode(other, x, tick), tick
     )
     return _judged(seed, (acts, other), recons, bool(same.all()))
+
+
+def _encoded(source: Reference, target: Reference, x: Floats, tick: Tick) -> tuple[Floats, Floats]:
+    return _of_both(lambda it: source.encode(x, it), lambda it: target.encode(x, it), tick)
 
 
 def _of_both(one: Half, other: Half, tick: Tick) -> tuple[Floats, Floats]:

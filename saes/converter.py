@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import numpy as np
+
 from saes.certificate import Certificate, compare, same_bits
 from saes.errors import BrokenFile, CannotRepresent, CertificateFailed, Conflict, SaeError
 from saes.formats import FolderSource, by_slug, identify, only_sae
@@ -18,7 +20,7 @@ from saes.formats.given import READERS, cleaned, dtype_code, refuse_missing
 from saes.known_models import check_dimensions, infer_model_from_dimensions
 from saes.progress import Reporter, Silent, Stage, Stopped
 from saes.storage import sha256_of
-from saes.tensors import BITS
+from saes.tensors import BITS, LazyTensor
 
 __all__ = [
     "Conversion",
@@ -89,8 +91,8 @@ def convert(
             return Conversion(paths, sae.info, None)
         after = hashing.submit(_hashes, target, [path.name for path in paths])
         certificate = _certified(source, sae.info, target, repo_id, facts, progress)
-        hashes = {"source_files": before.result(), "target_files": after.result()}
-    return Conversion(paths, sae.info, replace(certificate, **hashes))
+    certificate = replace(certificate, source_files=before.result(), target_files=after.result())
+    return Conversion(paths, sae.info, certificate)
 
 
 def certify(
@@ -228,12 +230,25 @@ def _certified(
     progress: Reporter,
 ) -> Certificate:
     certificate = certify(source, info.where, target, repo_id, facts, progress)
-    if not certificate.passed:
-        raise CertificateFailed(
-            "The conversion does not give what its source gives: activations differ by "
-            f"{certificate.max_rel_acts:.1e}, reconstructions by {certificate.max_rel_recon:.1e}."
-        )
-    return certificate
+    if certificate.passed:
+        return certificate
+    damaged = _not_finite(load(source, info.where, repo_id, facts))
+    if damaged:
+        raise BrokenFile(f"{', '.join(damaged)} of `{info.where}` holds NaN or infinity.")
+    raise CertificateFailed(
+        "The conversion does not give what its source gives: activations differ by "
+        f"{certificate.max_rel_acts:.1e}, reconstructions by {certificate.max_rel_recon:.1e}."
+    )
+
+
+def _not_finite(sae: Sae) -> list[str]:
+    """Tensors whose numbers are none, which no comparison can forgive."""
+    return [name for name, tensor in sae.tensors.items() if not _is_finite(tensor)]
+
+
+def _is_finite(tensor: LazyTensor) -> bool:
+    rest = [slice(0, length) for length in tensor.shape[1:]]
+    return all(np.isfinite(tensor.floats(rows, *rest)).all() for rows in tensor.panels())
 
 
 def _root(source: Path | str) -> Path:

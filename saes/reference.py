@@ -38,6 +38,9 @@ class Reference(Protocol):
 
     def decode(self, acts: Floats, x: Floats, tick: Tick) -> Floats: ...
 
+    def toward(self, features: NDArray[np.int64]) -> Floats:
+        """One input for each of these features, in the direction that it looks for."""
+
 
 class Rows(Protocol):
     """The rows of a stored matrix, in order, as (first row, panel), as wide as they are stored."""
@@ -194,6 +197,14 @@ class Plain:
         if self.skip is not None:
             out = out + self.skip.after(x, tick)
         return (out + x * self.residual if self.residual else out) * self.output_factor
+
+    def toward(self, features: NDArray[np.int64]) -> Floats:
+        picked = np.zeros((len(features), self.d_sae))
+        picked[np.arange(len(features)), features] = 1
+        directions = self.encoder.transposed.after(picked)
+        lengths = np.linalg.norm(directions, axis=-1, keepdims=True)
+        x: Floats = directions * inverse(lengths) * self.d_in**0.5
+        return x + self.b_dec if self.centre else x
 
     def _normalised(self, x: Floats) -> Floats:
         if self.normalisation == "constant_norm_rescale":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from saes import reference as plain
 from saes.errors import UnsupportedArchitecture
@@ -141,4 +142,8 @@ class Whitened:
 
     def decode(self, acts: Floats, x: Floats, tick: Tick) -> Floats:
         z = self.inner.decode(acts, x, tick)
+        return self.file.matrix("inverse_matrix").after(z) + self.file.vector("mean")
+
+    def toward(self, features: NDArray[np.int64]) -> Floats:
+        z = self.inner.toward(features)
         return self.file.matrix("inverse_matrix").after(z) + self.file.vector("mean")

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from saes import tensors as lazy
 from saes.converter import certify, convert, inspect
-from saes.errors import CertificateFailed, ConfigNotFound, NothingFires
+from saes.errors import BrokenFile, CertificateFailed, ConfigNotFound, NothingFires
 from saes.formats import gemma_scope_1, saelens_weights
 from tests.fixtures import SAMPLES, Array, Sample, tensors, write_saelens
 
@@ -121,9 +121,28 @@ def test_another_k_fails(sample: Sample, tmp_path: Path) -> None:
 def test_a_nan_never_passes(tmp_path: Path) -> None:
     b_dec = tensors()["b_dec"]
     b_dec[0] = np.nan
-    with pytest.raises(CertificateFailed):
+    with pytest.raises(BrokenFile, match="b_dec of `.` holds NaN"):
         convert(write_saelens(tmp_path / "in", b_dec=b_dec), tmp_path / "out", "mistudio")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("normalisation", ["constant_norm_rescale", "layer_norm"])
+def test_features_that_only_their_own_direction_wakes_are_compared(
+    normalisation: str, tmp_path: Path
+) -> None:
+    """Inputs of fixed length: no random direction of 768 reaches a bias so far below zero."""
+    random = np.random.default_rng(1)
+    W_enc = random.standard_normal((768, 64)).astype(np.float32)
+    W_enc /= np.linalg.norm(W_enc, axis=0)
+    source = write_saelens(
+        tmp_path / "in", d_in=768, normalize_activations=normalisation, W_enc=W_enc,
+        W_dec=np.ascontiguousarray(W_enc.T), b_dec=np.zeros(768, np.float32),
+        b_enc=np.full(64, -8, np.float32),
+    )  # fmt: skip
+    done = convert(source, tmp_path / "out", "mistudio")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert done.certificate.mean_l0 >= 1
 
 
 # --- bugs planted in the readers: the certificate does not go through them ------------------------
