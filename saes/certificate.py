@@ -122,10 +122,11 @@ def _equal(one: LazyTensor, other: LazyTensor, tick: Tick) -> bool:
 
 def candidates(d_in: int, d_sae: int, seed: int) -> Floats:
     count = max(8, min(4 * len(SCALES), MAX_ACTS // (8 * d_sae)))
-    x = np.random.default_rng(seed).standard_normal((count, d_in))
+    x: Floats = np.random.default_rng(seed).standard_normal((count, d_in))
     x[1::2] = -x[: len(x[1::2]) * 2 : 2]
     scales = [SCALES[(row // 2) * len(SCALES) * 2 // count] for row in range(count)]
-    return x * np.array(scales)[:, None]
+    x *= np.array(scales)[:, None]
+    return x
 
 
 def _typical(acts: Floats) -> Flags:

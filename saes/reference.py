@@ -196,7 +196,10 @@ class Plain:
             out = self._as_before(out, x * self.input_factor)
         if self.skip is not None:
             out = out + self.skip.after(x, tick)
-        return (out + x * self.residual if self.residual else out) * self.output_factor
+        if self.residual:
+            out = out + x * self.residual
+        found: Floats = out * self.output_factor
+        return found
 
     def toward(self, features: NDArray[np.int64]) -> Floats:
         picked = np.zeros((len(features), self.d_sae))
