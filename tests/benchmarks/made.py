@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from saes.converter import inspect
 from tests.fixtures import SAMPLES, Sample, write_saelens
 
-BIASED = -0.5  # so that a part of the features fires, not half of them
+BIASED = np.float32(-0.5)  # so that a part of the features fires, not half of them
 NOT_WIDTHS = ("k", "top_k", "layer")
 
 
@@ -27,16 +28,21 @@ def one_of_each_family() -> dict[str, Sample]:
 
 
 def saelens(folder: Path, d_in: int, d_sae: int) -> Path:
-    """A standard SAE in float32, as SAELens 6 writes it."""
-    random = torch.Generator().manual_seed(0)
+    """A standard SAE in float32, as SAELens 6 writes it; of any size, so written part by part."""
     write_saelens(folder, d_in=d_in, d_sae=d_sae)
-    tensors = {
-        "W_enc": torch.randn(d_in, d_sae, generator=random) / d_in**0.5,
-        "W_dec": torch.randn(d_sae, d_in, generator=random) / d_in**0.5,
-        "b_enc": torch.full((d_sae,), BIASED),
-        "b_dec": torch.zeros(d_in),
-    }
-    save_file(tensors, folder / "sae_weights.safetensors")
+    shapes = {"W_dec": (d_sae, d_in), "W_enc": (d_in, d_sae), "b_dec": (d_in,), "b_enc": (d_sae,)}
+    header, end = dict[str, Any](), 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    random, text = np.random.default_rng(0), json.dumps(header).encode()
+    with (folder / "sae_weights.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for shape in shapes.values():
+            rows = shape if len(shape) == 1 else shape[1:]
+            for _ in range(prod(shape) // prod(rows)):
+                numbers = random.standard_normal(rows, np.float32) / np.float32(d_in**0.5)
+                file.write((numbers if len(shape) == 2 else numbers + BIASED).tobytes())
     return folder
 
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-SAMPLED_EVERY = 0.002  # seconds
+SAMPLED_EVERY = 0.01  # seconds
 
 
 @dataclass(frozen=True)
