@@ -15,9 +15,8 @@ Floats = NDArray[np.float64]
 Tick = Callable[[int], None]  # told of each panel's bytes
 Activation = Callable[[Floats], Floats]  # of x @ W_enc, which it may overwrite, to save memory
 
-# Products of this many multiplications OpenBLAS makes in the calling thread. Its own threads wait
-# for each other in loops: on a busy machine that is up to 20 x slower.
-PRODUCT = 1 << 18
+# Tiles of a panel that stay, with what they are multiplied with, in the processor's cache.
+PRODUCT = 1 << 18  # multiplications
 ROWS = 64
 
 
