@@ -13,10 +13,10 @@ import numpy as np
 
 from saes.certificate import Certificate, compare, same_bits
 from saes.errors import BrokenFile, CannotRepresent, CertificateFailed, Conflict, SaeError
-from saes.formats import FolderSource, by_slug, identify, only_sae
+from saes.formats import FolderSource, by_slug, identify, mistudio_training, only_sae
 from saes.formats.architectures import NOT_PLAIN
 from saes.formats.base import Given, Sae, SaeInfo, Source, WritableFormat
-from saes.formats.given import READERS, cleaned, dtype_code, refuse_missing
+from saes.formats.given import cleaned, dtype_code, refuse_missing
 from saes.known_models import check_dimensions, infer_model_from_dimensions
 from saes.progress import Reporter, Silent, Stage, Stopped
 from saes.storage import sha256_of
@@ -184,13 +184,18 @@ def mistudio_to_saelens(
     layer: int,
     hyperparams: Mapping[str, Any] | None = None,
 ) -> Path:
-    """The guide's call. `hyperparams` of training may hold facts: k, normalize_activations, ..."""
+    """The guide's call. `hyperparams`: the training record, in miStudio's words or as facts.
+
+    What in it is no fact is kept beside the SAE. Raises what convert() raises, and
+    DimensionMismatch where the record belongs to another checkpoint.
+    """
     told = dict(hyperparams or {})
-    facts = {name: told.pop(name) for name in READERS if name in told}
+    facts = mistudio_training.facts_from(told, inspect(source_path))
+    rest = {name: it for name, it in told.items() if name not in facts}
     convert(
         source_path, target_dir, to="saelens",
         facts={**facts, "model_name": model_name, "layer": layer},
-        provenance={"hyperparams": told} if told else None,
+        provenance={"hyperparams": rest} if rest else None,
     )  # fmt: skip
     return Path(target_dir)
 

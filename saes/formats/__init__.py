@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from saes.errors import NotThisFormat, SeveralSaes, UnknownFormat
 from saes.formats.apollo import Apollo
 from saes.formats.bare import Bare
-from saes.formats.base import ROOT, Format, Given, SaeInfo, Source, Tree
+from saes.formats.base import ROOT, Format, Given, SaeInfo, Source, Tree, inside, parent
 from saes.formats.circuit_tracer_clt import CircuitTracerClt
 from saes.formats.circuit_tracer_transcoder import CircuitTracerTranscoder
 from saes.formats.connor_rob_hook_z import ConnorRobHookZ
@@ -52,6 +52,7 @@ FORMATS: tuple[Format, ...] = (
     MiStudio(),
     Bare(),
 )
+LEVELS_ABOVE = 3  # how many folders may lie between one of its files and the SAE's own
 
 __all__ = ["FORMATS", "FolderSource", "Found", "by_slug", "find_saes", "identify", "only_sae"]
 
@@ -79,7 +80,7 @@ def find_saes(names: Tree | Iterable[str], repo_id: str | None = None) -> list[F
 def only_sae(tree: Tree, where: str | None = None) -> str:
     """The SAE at, in or around `where`. Raises SeveralSaes, UnknownFormat."""
     place = (where or ROOT).strip("/") or ROOT
-    near = tree if place == ROOT else tree.near(place)
+    near = tree if place == ROOT else _around(tree, place)
     found = find_saes(near)
     for it in found:
         if place == it.where or place in by_slug(it.format).files(near, it.where):
@@ -91,6 +92,18 @@ def only_sae(tree: Tree, where: str | None = None) -> str:
         refusals = {family.label: f"It looks for {family.looks_for}." for family in FORMATS}
         raise UnknownFormat("No SAE was found here.", refusals)
     return inner[0] if inner else place  # by its name it is none, but its content may be
+
+
+def _around(tree: Tree, place: str) -> Tree:
+    """A folder; or what lies beside a file and, as its SAE may lie there, in the folders above."""
+    near, folder = tree.near(place), parent(place)
+    if place not in tree.names:
+        return near
+    names = set(near.names)
+    for _ in range(LEVELS_ABOVE):
+        folder = parent(folder)
+        names.update(inside(folder, base) for base in tree.folders.get(folder, ()))
+    return Tree(names, tree.repo_id)
 
 
 def identify(source: Source, where: str, given: Given | None = None) -> tuple[Format, SaeInfo]:

@@ -7,20 +7,31 @@ ways round; the length of the biases tells which, except where d_in is d_sae.
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from saes import reference as plain
 from saes.errors import BadFact, MissingFact, NotThisFormat
 from saes.formats.apollo import Apollo
 from saes.formats.architectures import JUMPRELU, TOPK, is_transcoder
-from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts
+from saes.formats.base import (
+    Facts,
+    Folder,
+    Given,
+    Origin,
+    SaeInfo,
+    Source,
+    Tree,
+    as_facts,
+    parent,
+)
 from saes.formats.circuit_tracer_transcoder import CircuitTracerTranscoder
 from saes.formats.connor_rob_hook_z import ConnorRobHookZ
 from saes.formats.containers import Container
 from saes.formats.deepseek_r1 import DeepSeekR1
 from saes.formats.family import Family, Layout, Reading, dimensions
 from saes.formats.given import K, refuse_missing
+from saes.formats.neighbours import SAE_WORDS, has_tokenizer, says_sae
 from saes.formats.qwen_scope import QwenScope
 from saes.formats.rereading import Reread, reopen
 from saes.formats.single import TORCH, activation_of, base_of, is_leftover, opened, stated
@@ -40,8 +51,9 @@ NAMES = {
     "W_skip": ("W_skip",),
 }
 # Any model may have a file of this name: it is an SAE's only where the path says so.
-GENERAL = re.compile(r"models?|checkpoint|ckpt|last|best|pytorch|consolidated|adapter")
-SAE_WORDS = re.compile(r"(?:^|[^a-z])saes?(?=$|[^a-z])|autoencoder|dictionary|transcoder", re.I)
+GENERAL = re.compile(
+    r"models?|checkpoint|ckpt|last|best|pytorch|adapter|embedding|yolo(?:v|x)?|lora|vae|unet"
+)
 MEANINGS = {
     "standard": "ReLU: every feature above zero fires",
     "topk": "the k largest features fire",
@@ -65,6 +77,9 @@ NORMALISATION = MissingFact(
         "layer_norm": "each is shifted to mean 0 and scaled to standard deviation 1",
     },
 )
+NOT_NORMALISED = replace(  # what a transcoder writes could not be brought back to another scale
+    NORMALISATION, readings={"none": NORMALISATION.readings["none"]}
+)
 ORIENTATION = MissingFact(
     "orientation",
     "d_in and d_sae are the same, so shapes do not tell: how is W_enc stored?",
@@ -81,7 +96,9 @@ class Bare(Family):
     looks_for: ClassVar[str] = "one weight file with an encoder and a decoder"
 
     def find(self, tree: Tree) -> list[str]:
-        return sorted(name for name in tree.names if _is_likely(name, tree.repo_id))
+        likely = [name for name in tree.names if _is_likely(tree, name)]
+        models = {it for it in set(map(parent, likely)) if has_tokenizer(tree, it)}
+        return sorted(it for it in likely if parent(it) not in models or _is_named(it))
 
     def files(self, tree: Tree, where: str) -> list[str]:
         return [where]
@@ -100,7 +117,7 @@ class Bare(Family):
             **_semantics(where, allowed, given),
             **as_facts(Origin.FILE, {**found, "dtype": layout.dtype(weights.container)}),
         }
-        told = stated(where, facts, given)
+        told = stated(where, facts, given, "W_enc" in layout.turned)
         missing = _missing(told, allowed, weights.is_ambiguous)
         info = SaeInfo(self.slug, where, told, weights.container.specs, [where], missing)
         return Reading(info, lambda folder: layout.tensors(folder, weights.container))
@@ -125,12 +142,19 @@ class Bare(Family):
         )
 
 
-def _is_likely(name: str, repo_id: str | None) -> bool:
-    stem, dot, ending = base_of(name).lower().rpartition(".")
-    if dot + ending not in TORCH or is_leftover(name):
-        return False
-    is_general = any(map(GENERAL.fullmatch, re.split(r"[^a-z]+", stem)))
-    return not is_general or bool(SAE_WORDS.search(f"{repo_id or ''}/{name}"))
+def _is_likely(tree: Tree, name: str) -> bool:
+    is_weights = name.lower().endswith(TORCH) and not is_leftover(name)
+    return is_weights and (not _is_general(name) or says_sae(tree, name))
+
+
+def _is_named(name: str) -> bool:
+    """By itself, so that it is no language model's, whatever lies beside it."""
+    return not _is_general(name) or SAE_WORDS.search(base_of(name)) is not None
+
+
+def _is_general(name: str) -> bool:
+    stem = base_of(name).lower().rpartition(".")[0]
+    return any(map(GENERAL.fullmatch, re.split(r"[^a-z]+", stem)))
 
 
 def _is_known(source: Source, where: str) -> bool:
@@ -215,8 +239,6 @@ def _semantics(where: str, allowed: Sequence[str], given: Given) -> Facts:
     constants: dict[str, Any] = {"reshape_activations": "none"}
     if architecture and is_transcoder(architecture):
         constants["apply_b_dec_to_input"] = False
-        if given.get("apply_b_dec_to_input"):
-            raise BadFact(f"`{where}`: a transcoder never subtracts b_dec from its input.")
     origin = Origin.USER if "architecture" in given else Origin.FILE
     return {
         **as_facts(Origin.CATALOGUE, constants),
@@ -227,7 +249,9 @@ def _semantics(where: str, allowed: Sequence[str], given: Given) -> Facts:
 def _missing(told: Facts, allowed: Sequence[str], is_ambiguous: bool) -> list[MissingFact]:
     readings = {name: MEANINGS[name] for name in allowed if name in MEANINGS}
     kind = MissingFact("architecture", "Which kind of dictionary is it?", readings)
-    asked = [kind, CENTRING, NORMALISATION]
+    possible = [told["architecture"].value] if "architecture" in told else allowed
+    transcodes = all(map(is_transcoder, possible))
+    asked = [kind, CENTRING, NOT_NORMALISED if transcodes else NORMALISATION]
     if is_ambiguous:
         asked.append(ORIENTATION)
     if "architecture" in told and told["architecture"].value in TOPK:

@@ -25,8 +25,9 @@ from saes.formats.base import (
 from saes.formats.circuit_tracer_files import CONFIG, told_by, yaml_of
 from saes.formats.containers import Container, read_safetensors
 from saes.formats.family import Family, Reading
-from saes.formats.given import dtype_words, with_given
+from saes.formats.given import dtype_words
 from saes.formats.names import hints_from
+from saes.formats.single import stated
 
 if TYPE_CHECKING:
     from saes.reference import Reference
@@ -72,7 +73,7 @@ class CircuitTracerClt(Family):
         }
         specs = [spec for file in files for spec in file.specs]
         info = SaeInfo(
-            self.slug, where, with_given(facts, given), specs, self.files(source.tree, where)
+            self.slug, where, stated(where, facts, given), specs, self.files(source.tree, where)
         )
         return Reading(info, lambda folder: {})  # never asked for: it has no standard tensors
 

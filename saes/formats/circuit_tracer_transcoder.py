@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from saes import reference as plain
-from saes.errors import BadFact, BrokenFile, MissingFact, UnsupportedArchitecture
+from saes.errors import BrokenFile, MissingFact, UnsupportedArchitecture
 from saes.formats.architectures import TOPK, Shape
 from saes.formats.base import (
     Fact,
@@ -43,9 +43,10 @@ from saes.formats.circuit_tracer_files import (
 )
 from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
-from saes.formats.given import K, cleaned, with_given
+from saes.formats.given import K, cleaned
 from saes.formats.names import hints_from
 from saes.formats.rereading import Reread, reopen
+from saes.formats.single import stated
 from saes.tensors import Held
 
 if TYPE_CHECKING:
@@ -112,10 +113,12 @@ class CircuitTracerTranscoder(Family):
     def read(self, source: Source, where: str, given: Given) -> Reading:
         stored = open_layer(source, where)
         layout = _layout(stored, given)
-        facts = with_given(self._facts(source, stored, layout, given), given)
+        facts = self._facts(source, stored, layout, given)
         container, files = stored.container, self.files(source.tree, where)
-        _check(stored, facts)
         missing = _missing(stored, facts, given)
+        if ARCHITECTURE in missing:
+            facts.pop("architecture")
+        facts = stated(container.name, facts, given, "W_enc" in layout.turned)
         info = SaeInfo(self.slug, where, facts, container.specs, files, missing)
         return Reading(info, lambda folder: _tensors(folder, container, layout))
 
@@ -127,7 +130,6 @@ class CircuitTracerTranscoder(Family):
         k = _k(source, stored) if activation == "topk" else None
         skip = "skip_" if "W_skip" in container.members else ""
         architecture = f"{ACTIVATIONS[activation]}{skip}transcoder"
-        _check_given(container, architecture, given)
         dims = dimensions(
             container.name, _shapes(container, layout, activation == "topk"), architecture
         )
@@ -150,8 +152,8 @@ class CircuitTracerTranscoder(Family):
         file = reopen(source.path(weight_file(source.tree, where)))
         encoder, decoder = file.matrix("W_enc"), file.matrix("W_dec")
         d_sae = len(file.vector("b_enc"))
-        stated = encoder.shape == (d_sae, d_sae) and given.get("orientation") == "d_in,d_sae"
-        features_last = stated or encoder.shape[0] != d_sae
+        said_last = encoder.shape == (d_sae, d_sae) and given.get("orientation") == "d_in,d_sae"
+        features_last = said_last or encoder.shape[0] != d_sae
         return plain.Plain(
             encoder=encoder if features_last else encoder.transposed,
             decoder=decoder if decoder.shape[0] == d_sae else decoder.transposed,
@@ -189,26 +191,13 @@ def _k(source: Source, stored: Layer) -> int | None:
     return int(own)
 
 
-def _check_given(container: Container, architecture: str, given: Given) -> None:
-    stated = given.get("architecture", architecture)
-    if stated != architecture:
-        raise BadFact(f"`{container.name}` holds a {architecture} SAE, not {stated}.")
-
-
-def _check(stored: Layer, facts: Facts) -> None:
-    most = facts["d_sae"].value
-    if "k" in facts and not 1 <= facts["k"].value <= most:
-        error = BadFact if facts["k"].origin == Origin.USER else BrokenFile
-        raise error(f"`{stored.container.name}`: k should be from 1 to {most:,}.")
-
-
 def _layout(stored: Layer, given: Given) -> Layout:
     """Which matrices are turned, by the axis that counts features; square ones by their family."""
     shapes = stored.container.shapes
     width = shapes["b_enc"][0]
     turned = list[str]()
-    stated = stored.is_square and given.get("orientation") == "d_in,d_sae"
-    if shapes["W_enc"][0] == width and not stated:
+    is_last = stored.is_square and given.get("orientation") == "d_in,d_sae"
+    if shapes["W_enc"][0] == width and not is_last:
         turned.append("W_enc")
     if shapes["W_dec"][0] != width:  # as early versions of circuit-tracer expected it
         turned.append("W_dec")
@@ -226,13 +215,13 @@ def _shapes(container: Container, layout: Layout, has_k: bool) -> dict[str, Shap
 
 def _missing(stored: Layer, facts: Facts, given: Given) -> Sequence[MissingFact]:
     architecture, members = facts["architecture"].value, stored.container.members
-    stated = given.get("architecture")
     found = list[MissingFact]()
-    if stated is None and not stored.is_configured and not {THRESHOLD, "k"} & members.keys():
+    told = stored.is_configured or {THRESHOLD, "k"} & members.keys()
+    if not told and "architecture" not in given:
         found.append(ARCHITECTURE)
     if stored.is_square and not stored.is_named and "orientation" not in given:
         found.append(ORIENTATION)
-    if architecture in TOPK and "k" not in facts:
+    if architecture in TOPK and "k" not in {*facts, *given}:
         found.append(K)
     return found
 

@@ -32,9 +32,9 @@ from saes.formats.dictionary_learning_files import Stored
 from saes.formats.family import Family, Reading, Tensors, dimensions
 from saes.formats.folding import times
 from saes.formats.given import K, cleaned, dtype_words, refuse_not_plain
-from saes.formats.mistudio_beside import LANGUAGE_MODEL
 from saes.formats.names import hints_from
-from saes.formats.single import stated
+from saes.formats.neighbours import is_language_model
+from saes.formats.single import spread, stated
 from saes.progress import Reporter
 from saes.tensors import Held
 
@@ -122,7 +122,7 @@ class DictionaryLearning(Family):
 
 def _says_sae(tree: Tree, where: str) -> bool:
     """config.json and model.safetensors are also a language model's: another name has to tell."""
-    if any(tree.has(where, base) for base in LANGUAGE_MODEL):
+    if is_language_model(tree, where):
         return False
     name = f"{tree.repo_id or ''}/{where}".lower()
     return tree.repo_id is None or any(word in name for word in SAYS_SAE)
@@ -136,7 +136,7 @@ def _chosen(stored: Stored, given: Given) -> tuple[DictClass, list[MissingFact]]
         raise error(
             f"`{stored.container.name}` holds the tensors of none of dictionary_learning's classes."
         )
-    if stored.told is None and found[0].architecture == "standard" and "k" in stored.trainer:
+    if stored.told is None and found[0].architecture == "standard" and stored.trainer.whole("k"):
         raise UnsupportedArchitecture(
             f"`{stored.config.name}` tells a k, but no class with these tensors counts features."
         )
@@ -169,7 +169,7 @@ def _reads_output(stored: Stored) -> bool:
 
 def _described(stored: Stored) -> Facts:
     trainer, buffer = stored.trainer, stored.buffer
-    model = (trainer.text("lm_name") or "").rstrip("/").rpartition("/")[2]
+    model = trainer.text("model_name") or _last_part(trainer.text("lm_name"))
     told = {"model_name": model or None, "context_size": buffer.whole("ctx_len")}
     layer, name = trainer.whole("layer", least=0), trainer.text("submodule_name") or ""
     place = sites.of_submodule(name, layer)
@@ -178,6 +178,11 @@ def _described(stored: Stored) -> Facts:
     if not _reads_output(stored):
         place = {"layer": place.get("layer")}
     return as_facts(Origin.FILE, {**told, **place})
+
+
+def _last_part(lm_name: str | None) -> str:
+    """As SAELens names the model. What is written here tells the whole name beside it."""
+    return (lm_name or "").rstrip("/").rpartition("/")[2]
 
 
 def _facts(source: Source, stored: Stored, chosen: DictClass) -> dict[str, Any]:
@@ -247,7 +252,6 @@ def _tensors(folder: Folder, stored: Stored, chosen: DictClass) -> Tensors:
 
 def _threshold(folder: Folder, stored: Stored, shape: Shape) -> Held:
     """For each feature the same one. Below zero it was never estimated, and is not scaled."""
-    dtype = stored.container.members["threshold"].dtype
-    value = float(stored.container.scalar(folder, "threshold"))
-    factor = float(np.float32(stored.factor)) if value >= 0 else 1.0
-    return Held(np.full(shape, value * factor), dtype)
+    is_estimated = stored.container.scalar(folder, "threshold") >= 0
+    factor = float(np.float32(stored.factor)) if is_estimated else 1.0
+    return spread(folder, stored.container, "threshold", shape[0], factor)

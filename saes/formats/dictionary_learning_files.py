@@ -56,7 +56,8 @@ class Stored:
 
     @cached_property
     def trainer(self) -> Config:
-        return self.config.section("trainer") if "trainer" in self.config else self.config
+        trainer = self.config.section("trainer")
+        return trainer if trainer.values else self.config
 
     @property
     def buffer(self) -> Config:

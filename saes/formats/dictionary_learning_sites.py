@@ -23,12 +23,15 @@ HOOKS = {
     "attention": "hook_attn_out",
 }
 WORDS = {hook: word for word, hook in reversed(HOOKS.items())}
+EMBEDDINGS = ("hook_embed", "hook_pos_embed")  # of no layer
 HOOK = re.compile(r"blocks\.(\d+)\.([\w.]+)", re.ASCII)
 
 
 def of_submodule(name: str, layer: int | None) -> dict[str, Any]:
     """What `name` tells of layer, hook and site. `layer`, if it is known, outranks the name's."""
     hook, found = HOOK.fullmatch(name), SUBMODULE.fullmatch(name)
+    if name in EMBEDDINGS:
+        return {"hook_name": name, "hook_type": "embedding"}
     if hook:
         return {"layer": int(hook[1]), "hook_name": name, "hook_type": site_of(hook[2])}
     if found is None:

@@ -101,6 +101,8 @@ def _config(info: SaeInfo, chosen: DictClass) -> dict[str, Any]:
         "lm_name": info.get("model_name") or "",  # readers split it: it is always a text
         "submodule_name": submodule_name(info.get("hook_name")),
     }
+    if info.get("model_name"):  # readers of lm_name take the last part of it
+        trainer["model_name"] = info.get("model_name")
     if "k" in chosen.buffers:
         trainer["k"] = _k(info)
     size = info.get("context_size")

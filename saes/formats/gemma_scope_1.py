@@ -16,6 +16,7 @@ from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tre
 from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
 from saes.formats.folding import divided, times
+from saes.formats.gemma_scope_stated import refuse_misstated
 from saes.formats.given import cleaned, with_given
 from saes.formats.names import hints_from, site_of
 from saes.formats.opening import open_container
@@ -68,18 +69,22 @@ class GemmaScope1(Family):
     def hints(self, tree: Tree, where: str) -> Facts:
         found = REPO.search(tree.repo_id or "")
         model = f"gemma-2-{found[1]}" + ("-it" if found[2] == "it" else "") if found else None
-        told = {"model_name": model, "hook_type": _site(tree.repo_id, where, {})}
+        site = _site(tree.repo_id, where, {})
+        layer = 0 if site == "embedding" else None
+        told = {"model_name": model, "hook_type": site, "layer": layer}
         return {**hints_from(where, None), **as_facts(Origin.CATALOGUE, told)}
 
     def read(self, source: Source, where: str, given: Given) -> Reading:
         container = self._container(source, where)
         layout, site = _layout(container), _site(source.tree.repo_id, where, given)
+        told = _architecture(site)
+        refuse_misstated(where, given, [*ARCHITECTURE.readings], told, site == "embedding")
         facts = {**self.hints(source.tree, where), **as_facts(Origin.CATALOGUE, CONSTANTS)}
         if site is not None:
             layer = facts["layer"].value if "layer" in facts else None
             facts |= as_facts(Origin.CATALOGUE, _of_site(site, given.get("layer", layer)))
         facts = with_given(facts, given)
-        facts |= as_facts(Origin.FILE, _dimensions(container, layout, facts))
+        facts |= as_facts(Origin.FILE, _dimensions(container, layout))
         missing = () if "architecture" in facts else (ARCHITECTURE,)
         info = SaeInfo(self.slug, where, facts, container.specs, [container.name], missing)
         return Reading(info, lambda folder: _tensors(folder, container, layout, site))
@@ -141,10 +146,14 @@ def _site(repo_id: str | None, where: str, given: Given) -> str | None:
     return None if site == "transcoder" and given.get("architecture") else site
 
 
+def _architecture(site: str | None) -> str:
+    return "jumprelu_transcoder" if site == "transcoder" else "jumprelu"
+
+
 def _of_site(site: str, layer: int | None) -> dict[str, Any]:
     told: dict[str, Any] = {
         "hook_type": site,
-        "architecture": "jumprelu_transcoder" if site == "transcoder" else "jumprelu",
+        "architecture": _architecture(site),
         "reshape_activations": "hook_z" if site == "attention" else "none",
     }
     if site == "embedding":
@@ -156,12 +165,12 @@ def _of_site(site: str, layer: int | None) -> dict[str, Any]:
     return told
 
 
-def _dimensions(container: Container, layout: Layout, facts: Facts) -> dict[str, Any]:
+def _dimensions(container: Container, layout: Layout) -> dict[str, Any]:
+    """A transcoder writes as wide as it reads, so the shapes are those of an SAE."""
     shapes = layout.shapes(container)
     if shapes.get(SCALING) == shapes.get("b_enc"):
         shapes.pop(SCALING, None)
-    known = facts["architecture"].value if "architecture" in facts else "jumprelu_transcoder"
-    return {**dimensions(container.name, shapes, known), "dtype": layout.dtype(container)}
+    return {**dimensions(container.name, shapes, "jumprelu"), "dtype": layout.dtype(container)}
 
 
 def _tensors(source: Folder, container: Container, layout: Layout, site: str | None) -> Tensors:

@@ -1,7 +1,7 @@
 """Gemma Scope 2: SAEs, transcoders, cross-layer transcoders and crosscoders of Gemma 3.
 
-What the header and config.json say comes first, names second. A layer of a CLT and a slot of a
-crosscoder are kept as they came: their decoder has an axis for the places that it writes to.
+What config.json says comes first, names second; shapes only tell what neither does. A layer of a
+CLT and a slot of a crosscoder are kept as they came: they write to several places.
 """
 
 import re
@@ -36,10 +36,12 @@ from saes.formats.gemma_scope_2_parts import (
     several,
     specs,
 )
+from saes.formats.gemma_scope_stated import FOREIGN, refuse_misstated
 from saes.formats.given import cleaned, refuse_not_plain, with_given
 from saes.formats.names import hints_from
 from saes.formats.opening import open_container
 from saes.formats.rereading import reopen
+from saes.formats.stated import refuse_unfit
 
 if TYPE_CHECKING:
     from saes.reference import Reference
@@ -122,14 +124,17 @@ class GemmaScope2(Family):
         facts = {**hints, **as_facts(Origin.CATALOGUE, CONSTANTS)}
         if len(containers) == 1 and len(containers[0].shapes.get("w_dec", ())) != 3:
             layout = SKIPPING if AFFINE in containers[0].members else PLAIN
-            facts |= _facts(containers[0], config, hints, given)
-            facts = with_given(facts, given)
+            told = _facts(containers[0], config, hints, given)
+            architecture = told["architecture"].value if "architecture" in told else None
+            refuse_misstated(where, given, _possible(containers[0]), architecture)
+            facts = with_given({**facts, **told}, given)
             facts |= as_facts(Origin.FILE, _dimensions(containers[0], layout, facts))
             missing = () if "architecture" in facts else (ARCHITECTURE,)
             info = SaeInfo(self.slug, where, facts, containers[0].specs, files, missing)
             return Reading(info, lambda folder: layout.tensors(folder, containers[0]))
-        facts = {**with_given(facts, given), **_model_of(config)}
-        facts |= several(where, containers, config)
+        parts = several(where, containers, config)
+        refuse_unfit(where, parts["architecture"].value, given, (*FOREIGN, "architecture"))
+        facts = {**with_given(facts, given), **_model_of(config), **parts}
         return Reading(SaeInfo(self.slug, where, facts, specs(containers), files), lambda _: {})
 
     def reference(self, source: Folder, where: str, given: Given) -> "Reference":
@@ -197,7 +202,7 @@ def _facts(container: Container, config: Config, hints: Facts, given: Given) -> 
         site = "transcoder" if transcodes else site if site != "transcoder" else None
     facts = {**_described(config)}
     if transcodes is not None and "architecture" not in given:
-        told_by_file = bool(config.values) or AFFINE in container.members
+        told_by_file = bool(config.values) or AFFINE in container.members or named is None
         origin = Origin.FILE if told_by_file else Origin.PATH
         facts |= as_facts(origin, {"architecture": _architecture(container, config, transcodes)})
     layer = facts.get("layer") or hints.get("layer")
@@ -222,29 +227,41 @@ def _hf_site(config: Config) -> str | None:
 def _transcodes(
     container: Container, config: Config, site: str | None, given: Given
 ) -> bool | None:
-    """The header first, then config.json, then names."""
+    """config.json's type, then its hooks, then names; only without any of these the header."""
     if "architecture" in given:
         return is_transcoder(given["architecture"])
-    shapes, kind = container.shapes, config.text("type")
+    kind = config.text("type")
     if kind in KINDS:
         raise config.wrong("type", "sae or transcoder: w_dec writes to one place")
-    if AFFINE in shapes or (*shapes.get("w_enc", ()), 0)[0] != (*shapes.get("b_dec", ()), 0)[0]:
-        return True
     if kind is not None:
         return kind == "transcoder"
     hooks = config.text("hf_hook_point_in"), config.text("hf_hook_point_out")
     if None not in hooks:
         return hooks[0] != hooks[1]
-    return None if site is None else site == "transcoder"
+    if site is not None:
+        return site == "transcoder"
+    return True if AFFINE in container.members or _is_askew(container) else None
+
+
+def _is_askew(container: Container) -> bool:
+    """Whether it writes to another width than it reads."""
+    shapes = container.shapes
+    return (*shapes.get("w_enc", ()), 0)[0] != (*shapes.get("b_dec", ()), 0)[0]
+
+
+def _possible(container: Container) -> list[str]:
+    if AFFINE in container.members:
+        return ["jumprelu_skip_transcoder"]
+    return list(ARCHITECTURE.readings)[_is_askew(container) :]
 
 
 def _architecture(container: Container, config: Config, transcodes: bool) -> str:
     affine, told = AFFINE in container.members, config.flag("affine_connection")
-    if (told is not None and told != affine) or (affine and config.text("type") == "sae"):
+    if (told is not None and told != affine) or (affine and not transcodes):
+        kind = "a transcoder" if transcodes else "an SAE"
         raise BrokenFile(
-            f"`{config.name}` says type {config.text('type')} and affine_connection "
-            f"{str(told).lower()}, but in `{container.name}` {AFFINE} is "
-            f"{'there' if affine else 'missing'}.",
+            f"`{container.name}`: {AFFINE} is {'there' if affine else 'missing'}, but config.json "
+            f"or the names tell of {kind}, affine_connection {str(told).lower()}.",
             solution="If it is part of the SAE, state its architecture: jumprelu_skip_transcoder.",
         )
     if not transcodes:

@@ -18,7 +18,7 @@ from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
 from saes.formats.given import cleaned, with_given
 from saes.formats.lm_saes import Model, Scale
-from saes.formats.lm_saes_reference import factors, forward
+from saes.formats.lm_saes_reference import factors, forward, stated
 from saes.formats.opening import open_container
 from saes.formats.rereading import reopen
 from saes.tensors import WIDER, Held
@@ -61,8 +61,9 @@ class LlamaScope(Family):
         cfg, container = read_config(source, files[0]), open_container(source, files[1])
         _refuse_others(cfg)
         transcoder = lm_saes.transcodes(cfg, given)
+        lm_saes.refuse_misstated(where, cfg, given, ("jumprelu", "jumprelu_transcoder"))
         architecture = "jumprelu_transcoder" if transcoder else "jumprelu"
-        dims = _dimensions(container, cfg, given.get("architecture", architecture))
+        dims = _dimensions(container, cfg, architecture)
         scale = _scale(cfg, dims["d_in"], transcoder, given)
         model = Model(cfg, container, LAYOUT, transcoder, scale)
         facts = {**self.hints(source.tree, where), **model.facts(dims)}
@@ -74,9 +75,9 @@ class LlamaScope(Family):
     def reference(self, source: Folder, where: str, given: Given) -> "Reference":
         """The threshold is compared with unscaled sums: times the factor, with scaled ones."""
         given, files = cleaned(given), self.files(source.tree, where)
-        told, file = read_config(source, files[0]).values, reopen(source.path(files[1]))
+        told, file = stated(read_config(source, files[0]).values), reopen(source.path(files[1]))
         encoder, decoder = (file.matrix(f"{it}.weight").transposed for it in ("encoder", "decoder"))
-        norms = told.get(AVERAGE) or {}
+        norms = stated(told.get(AVERAGE, {}))
         threshold = told["jump_relu_threshold"] * factors(told, norms, encoder.shape[0], given)[0]
         return forward(
             told,
@@ -111,7 +112,7 @@ def _dimensions(container: Container, cfg: Config, architecture: str) -> dict[st
 
 
 def _scale(cfg: Config, d_in: int, transcoder: bool, given: Given) -> Scale | None:
-    if not lm_saes.is_scaled(cfg) and "norm_scaling_factor" not in given:
+    if not lm_saes.is_scaled(cfg):
         return Scale()
     norms = cfg.section(AVERAGE)
     told = [norms.number("in"), norms.number("out")]

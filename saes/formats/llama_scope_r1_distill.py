@@ -18,7 +18,7 @@ from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
 from saes.formats.given import cleaned, with_given
 from saes.formats.lm_saes import Model, Scale
-from saes.formats.lm_saes_reference import BUFFERS, forward
+from saes.formats.lm_saes_reference import BUFFERS, forward, stated
 from saes.formats.opening import open_container
 from saes.formats.rereading import reopen
 
@@ -65,9 +65,10 @@ class LlamaScopeR1Distill(Family):
             raise NotThisFormat("Its sae_type is none of this release.")
         lm_saes.refuse_gates(cfg)
         transcoder = lm_saes.transcodes(cfg, given)
+        lm_saes.refuse_misstated(where, cfg, given, ("jumprelu", "jumprelu_transcoder"))
         architecture = "jumprelu_transcoder" if transcoder else "jumprelu"
         shapes = lm_saes.shapes_of(LAYOUT, container, cfg)
-        dims = dimensions(container.name, shapes, given.get("architecture", architecture))
+        dims = dimensions(container.name, shapes, architecture)
         lm_saes.check_widths(cfg, dims)
         scale = _scale(source, where, container, cfg, given)
         model = Model(cfg, container, LAYOUT, transcoder, scale)
@@ -79,9 +80,10 @@ class LlamaScopeR1Distill(Family):
 
     def reference(self, source: Folder, where: str, given: Given) -> "Reference":
         given, name = cleaned(given), self.files(source.tree, where)[0]
-        told, file = lm_saes.config_of(source, name).values, reopen(source.path(name))
+        told, file = stated(lm_saes.config_of(source, name).values), reopen(source.path(name))
         norms = {it.removeprefix(BUFFERS): file.number(it) for it in file.names if BUFFERS in it}
-        if not norms:
+        is_scaled = told.get("norm_activation", "dataset-wise") == "dataset-wise"
+        if is_scaled and not {"in", str(told.get("hook_point_in"))} & norms.keys():
             given = {**known(source.tree.repo_id, where), **given}
         return forward(
             told,
@@ -97,14 +99,16 @@ def _scale(
     source: Source, where: str, container: Container, cfg: Config, given: Given
 ) -> Scale | None:
     """The user's, else the file's, else the release's."""
+    if not lm_saes.is_scaled(cfg):
+        return Scale()
     transcoder, d_in = lm_saes.transcodes(cfg, given), container.shapes["encoder.weight"][1]
     norms = lm_saes.stored_norms(source, container, cfg)
-    if "norm_scaling_factor" in given or (norms[0] is not None and lm_saes.is_scaled(cfg)):
+    if "norm_scaling_factor" in given or norms[0] is not None:
         return lm_saes.scale_by(container.name, norms, d_in, transcoder, given)
     listed = known(source.tree.repo_id, where).get("norm_scaling_factor")
-    if listed is not None and not transcoder:
-        return Scale(listed, listed, Origin.CATALOGUE)
-    return None if lm_saes.is_scaled(cfg) else Scale()
+    if listed is None or transcoder:
+        return None
+    return Scale(listed, listed, Origin.CATALOGUE)
 
 
 def _tensors(source: Folder, model: Model) -> Tensors:

@@ -5,7 +5,7 @@ into the weights; thresholds belong to scaled inputs and stay.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
@@ -20,6 +20,7 @@ from saes.formats.family import Layout, Tensors
 from saes.formats.folding import divided, times
 from saes.formats.given import dtype_words
 from saes.formats.names import hints_from, hook_layer, site_of
+from saes.formats.stated import refuse_others, refuse_unfit
 from saes.tensors import WIDER, Held, LazyTensor, vector_times
 
 CONFIG, WEIGHTS, SUFFIX = "config.json", "sae_weights.safetensors", ".safetensors"
@@ -34,6 +35,7 @@ TURNED = ("W_enc", "W_dec")
 PLACE = re.compile(r"(?:^|[/-])L(\d+)(R|A|M|TC)(?=$|[/-])")
 SITES = {"R": "residual", "A": "attention", "M": "mlp", "TC": "transcoder"}
 UNSCALED = ("inference", "none")
+FOREIGN = ("generation", "orientation")
 FACTOR = MissingFact(
     "norm_scaling_factor",
     "By which factor were activations scaled in training? It is sqrt(d_model) divided by their "
@@ -135,6 +137,15 @@ def normalisation(cfg: Config, transcoder: bool) -> str:
     raise UnsupportedArchitecture(
         f"`{cfg.name}`: norm_activation {word[:40]} cannot be converted for {what}."
     )
+
+
+def refuse_misstated(where: str, cfg: Config, given: Given, possible: Sequence[str]) -> None:
+    """The configuration tells how activations were normalised; only a factor may be left out."""
+    transcoder = transcodes(cfg, given)
+    refuse_others(where, given, "architecture", possible)
+    refuse_others(where, given, "normalize_activations", [normalisation(cfg, transcoder)])
+    foreign = FOREIGN if is_scaled(cfg) else (*FOREIGN, "norm_scaling_factor")
+    refuse_unfit(where, given.get("architecture", possible[transcoder]), given, foreign)
 
 
 def is_scaled(cfg: Config) -> bool:

@@ -1,5 +1,6 @@
 """lm-saes' forward by its definition, for the certificate."""
 
+from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
@@ -12,9 +13,14 @@ from saes.reference import Activation, Floats, Matrix
 BUFFERS = "dataset_average_activation_norm."
 
 
+def stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says: null says nothing."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
 def forward(
-    told: dict[str, Any],
-    norms: dict[str, float],
+    told: Mapping[str, Any],
+    norms: Mapping[str, float],
     matrices: tuple[Matrix, Matrix],
     b_dec: Floats | None,
     activation: Activation,
@@ -26,9 +32,9 @@ def forward(
     transcoder = transcodes(told, given)
     into, out = factors(told, norms, encoder.shape[0], given)
     bias = np.zeros(decoder.shape[1]) if b_dec is None else b_dec
-    subtracted = told.get("apply_decoder_bias_to_pre_encoder") is True
+    has_bias = told.get("use_decoder_bias") is not False
+    subtracted = has_bias and told.get("apply_decoder_bias_to_pre_encoder") is True
     by_token = told.get("norm_activation") == "token-wise"
-    normalisation = "constant_norm_rescale" if by_token else "none"
     return plain.Plain(
         encoder=encoder,
         decoder=decoder,
@@ -36,7 +42,7 @@ def forward(
         activation=activation,
         centre=given.get("apply_b_dec_to_input", subtracted and not transcoder),
         centre_of_input=bias if subtracted and transcoder else None,
-        normalisation=given.get("normalize_activations", normalisation),
+        normalisation="constant_norm_rescale" if by_token else "none",
         input_factor=into,
         output_factor=1 / out,
         transcodes=transcoder,
@@ -44,14 +50,14 @@ def forward(
     )
 
 
-def transcodes(told: dict[str, Any], given: Given) -> bool:
+def transcodes(told: Mapping[str, Any], given: Given) -> bool:
     if "architecture" in given:
         return "transcoder" in given["architecture"]
-    return told.get("hook_point_out", told.get("hook_point_in")) != told.get("hook_point_in")
+    return told.get("hook_point_out") not in (None, told.get("hook_point_in"))
 
 
 def factors(
-    told: dict[str, Any], norms: dict[str, float], d_model: int, given: Given
+    told: Mapping[str, Any], norms: Mapping[str, float], d_model: int, given: Given
 ) -> tuple[float, float]:
     """Of inputs and outputs. `norms` are named in and out, or by their hooks."""
     hook_in = told.get("hook_point_in")
@@ -60,7 +66,7 @@ def factors(
     if into is None:
         if told.get("norm_activation", "dataset-wise") != "dataset-wise":
             return 1.0, 1.0
-        into = sqrt(d_model) / norms.get("in", norms.get(str(hook_in), 0.0))
+        into = sqrt(d_model) / norms["in" if "in" in norms else str(hook_in)]
     if not transcodes(told, given):
         return into, into
-    return into, sqrt(d_model) / norms.get("out", norms.get(str(hook_out), 0.0))
+    return into, sqrt(d_model) / norms["out" if "out" in norms else str(hook_out)]

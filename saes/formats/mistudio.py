@@ -18,7 +18,14 @@ from saes.formats import (
     mistudio_legacy,
     mistudio_tensors,
 )
-from saes.formats.architectures import PLAIN, TOPK, check_tensors, standard_shapes
+from saes.formats.architectures import (
+    NORMALISATIONS,
+    PLAIN,
+    TOPK,
+    check_tensors,
+    is_transcoder,
+    standard_shapes,
+)
 from saes.formats.base import (
     Fact,
     Facts,
@@ -38,6 +45,7 @@ from saes.formats.family import Layout, Tensors
 from saes.formats.given import DESCRIPTIVE, cleaned, refuse_missing, with_given
 from saes.formats.mistudio_beside import CHECKPOINT, METADATA
 from saes.formats.mistudio_exports import CFG
+from saes.formats.mistudio_given import TURNED, Possible, possible, refuse_unfit
 from saes.formats.names import hints_from
 from saes.formats.writing import write_json, write_safetensors
 from saes.progress import Reporter
@@ -197,6 +205,21 @@ def _is_native(source: Source, where: str) -> bool:
     return metadata.values.get("format") == MiStudio.slug and "original_format" not in metadata
 
 
+def _possible(stored: Facts) -> Possible:
+    """It states everything: only the arithmetic around the weights can be stated anew."""
+    told = {name: stored[name].value for name in STATED}
+    normalisations = [told["normalize_activations"]]
+    if not is_transcoder(told["architecture"]):
+        normalisations += [it for it in NORMALISATIONS if it != "covariance_whitening"]
+    return {
+        "architecture": (told["architecture"],),
+        "generation": (stored["generation"].value,) if "generation" in stored else (),
+        "normalize_activations": normalisations,
+        "orientation": (TURNED,),
+        **possible(stored),
+    }
+
+
 class _Native:
     def __init__(self, source: Source, where: str) -> None:
         self.where = where
@@ -209,7 +232,9 @@ class _Native:
             )
 
     def info(self, given: Given) -> SaeInfo:
-        facts = with_given(self._facts(), given)
+        stored = self._facts()
+        facts = with_given(stored, given)
+        refuse_unfit(self.metadata.name, given, _possible(stored))
         architecture = facts["architecture"].value
         dims = [facts[name].value for name in ("d_in", "d_sae", "d_out")]
         wanted = standard_shapes(architecture, *dims)

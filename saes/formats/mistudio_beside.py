@@ -13,21 +13,12 @@ from saes.formats.architectures import NORMALISATIONS
 from saes.formats.base import Source, Tree, inside, parent
 from saes.formats.configs import Config, read_config
 from saes.formats.names import hook_layer, site_of
+from saes.formats.neighbours import is_language_model
 
 CHECKPOINT, METADATA, CONFIG = "checkpoint.safetensors", "metadata.json", "config.json"
 DOCUMENTED = ("model.safetensors", "model.pt")
-# A folder of a language model has these too, and its weights have the same name.
-LANGUAGE_MODEL = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "vocab.txt",
-    "preprocessor_config.json",
-    "modules.json",
-)
 ACTIVATIONS = ("activation_fn", "activation_fn_str", "activation")
+ANTHROPIC = "standard_anthropic"
 CLASSES = {
     "standard": "SparseAutoencoder",
     "standard_saelens": "SparseAutoencoder",
@@ -43,7 +34,7 @@ CLASSES |= {name: name for name in CLASSES.values()}
 def documented(tree: Tree) -> list[str]:
     """Folders as the manual describes them, by names alone."""
     found = {folder for base in DOCUMENTED for folder in tree.folders_with(CONFIG, base)}
-    return sorted(it for it in found if not any(tree.has(it, base) for base in LANGUAGE_MODEL))
+    return sorted(it for it in found if not is_language_model(tree, it))
 
 
 def weight_file(tree: Tree, where: str) -> str:
@@ -152,6 +143,8 @@ def of_percent(config: Config, percent: float, d_sae: int) -> int:
 
 def normalisation(config: Config) -> str | None:
     told = config.text("normalize_activations")
+    if ANTHROPIC in (config.text("architecture"), config.text("architecture_type")):
+        return "constant_norm_rescale"  # whatever stands there: its class knew no other
     if told == "anthropic_rescale":  # the same arithmetic under another name
         return "constant_norm_rescale"
     if told is None or told in NORMALISATIONS:

@@ -26,7 +26,9 @@ from saes.formats.configs import Config, read_config
 from saes.formats.containers import Container, read_safetensors
 from saes.formats.given import GENERATION, NORMALISATION, K, dtype_words, with_given
 from saes.formats.mistudio_beside import normalisation, of_percent
-from saes.formats.mistudio_legacy import WITH_TOPK, hook_facts
+from saes.formats.mistudio_classes import TRANSCODERS, WITH_TOPK
+from saes.formats.mistudio_given import Possible, means_topk, possible, refuse_unfit
+from saes.formats.mistudio_legacy import hook_facts
 from saes.formats.names import hints_from, hook_layer, site_of
 
 FILES = CFG, WEIGHTS = ("cfg.json", "sae_weights.safetensors")
@@ -87,6 +89,7 @@ def _community(
     hints = hints_from(where, source.tree.repo_id)
     site = hints["hook_type"].value if "hook_type" in hints else None
     facts = with_given({**hints, **_described(cfg, site), **_facts(container, cfg, given)}, given)
+    refuse_unfit(inside(where, CFG), given, _possible(cfg, facts, given))
     facts = {**hook_facts(facts), **facts}
     missing = [fact for fact in (GENERATION, NORMALISATION) if fact.name not in facts]
     if facts["architecture"].value in TOPK and "k" not in facts:
@@ -107,7 +110,9 @@ def _facts(container: Container, cfg: Config, given: Given) -> dict[str, Fact]:
     d_in, d_sae = (*container.shapes["W_enc"], 0, 0)[:2]
     d_in, d_sae = cfg.whole("d_in") or d_in, cfg.whole("d_sae") or d_sae
     architecture, k = _architecture(cfg, d_sae)
-    transcodes = architecture in ("transcoder", "topk_transcoder")
+    if means_topk(given) and _is_silent(cfg, given):
+        architecture = WITH_TOPK.get(architecture, architecture)
+    transcodes = architecture in TRANSCODERS
     told: dict[str, Any] = {
         "architecture": architecture,
         "k": k,
@@ -124,7 +129,7 @@ def _facts(container: Container, cfg: Config, given: Given) -> dict[str, Fact]:
 
 def _arithmetic(container: Container, architecture: str, generation: int | None) -> dict[str, Any]:
     told: dict[str, Any] = {"reshape_activations": "none"}
-    if architecture in ("transcoder", "topk_transcoder"):
+    if architecture in TRANSCODERS:
         if generation == 2:
             raise UnsupportedArchitecture(f"`{container.name}`: {LOST_CENTRE}.")
         return {**told, "apply_b_dec_to_input": False, "normalize_activations": "none"}
@@ -148,7 +153,10 @@ def _architecture(cfg: Config, d_sae: int) -> tuple[str, int | None]:
     percent = extra.number("top_k_sparsity")
     if architecture in WITH_TOPK and percent is not None and told not in SECOND:
         return WITH_TOPK[architecture], of_percent(extra, percent, d_sae)
-    return architecture, extra.whole("top_k") if architecture == "topk" else None
+    k = extra.whole("top_k") if architecture == "topk" else None
+    if k is not None and k > d_sae:
+        raise extra.wrong("top_k", f"at most d_sae, {d_sae:,}")
+    return architecture, k
 
 
 def _generation(cfg: Config) -> int | None:
@@ -158,3 +166,25 @@ def _generation(cfg: Config) -> int | None:
     # For two days generation 2 wrote this key too; its JumpReLU began at 0.5, the first's at 0.001.
     first = "top_k_sparsity" in extra and extra.number("initial_threshold") != 0.5
     return 1 if first else None
+
+
+def _is_silent(cfg: Config, given: Given) -> bool:
+    """On top-k: generation 1 wrote the key even where there was none, generation 2 said topk."""
+    generation = _generation(cfg) or given.get("generation")
+    return generation != 2 and "top_k_sparsity" not in cfg.section("extra_metadata")
+
+
+def _possible(cfg: Config, facts: Facts, given: Given) -> Possible:
+    """What can be stated, by what cfg.json shows."""
+    architecture, d_sae = facts["architecture"].value, facts["d_sae"].value
+    generation = facts["generation"].value if "generation" in facts else None
+    shown, own = _generation(cfg), _architecture(cfg, d_sae)[0]
+    with_k = (WITH_TOPK.get(own, own),) if _is_silent(cfg, given) else ()
+    normalisations = ["none"] if architecture in TRANSCODERS else list(NORMALISATION.readings)
+    return {
+        "architecture": (own, *with_k),
+        "generation": (shown,) if shown else (1, 2),
+        "normalize_activations": normalisations,
+        "orientation": ("d_in,d_sae",),
+        **possible(facts, folded="skip" in architecture and generation == 2),
+    }

@@ -5,17 +5,11 @@ Normalisation and k were never stored: they are asked for. A JumpReLU or a tied 
 even show its generation.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from saes.errors import (
-    BadFact,
-    BrokenFile,
-    ConfigNotFound,
-    MissingFact,
-    NotThisFormat,
-)
-from saes.formats.architectures import TOPK, Shape, check_tensors
+from saes.errors import BrokenFile, ConfigNotFound, MissingFact, NotThisFormat
+from saes.formats.architectures import NORMALISATIONS, TOPK, Shape, check_tensors
 from saes.formats.base import (
     Fact,
     Facts,
@@ -29,17 +23,14 @@ from saes.formats.base import (
 from saes.formats.containers import Container
 from saes.formats.given import GENERATION, NORMALISATION, K, dtype_words, with_given
 from saes.formats.mistudio_beside import CHECKPOINT, CLASSES, read_beside
+from saes.formats.mistudio_classes import KINDS, TRANSCODERS, WITH_TOPK
+from saes.formats.mistudio_given import TURNED, Possible, means_topk, possible, refuse_unfit
 from saes.formats.names import hints_from
 from saes.formats.opening import open_container
 from saes.tensors import LazyTensor
 
 PREFIX = "model."
 HOOKS = {"residual": "hook_resid_post", "mlp": "hook_mlp_out", "attention": "hook_attn_out"}
-WITH_TOPK = {
-    "standard": "topk",
-    "transcoder": "topk_transcoder",
-    "skip_transcoder": "topk_skip_transcoder",
-}
 TOP_K_UNSAID = (
     "the file does not tell of top-k in training; if there was, give architecture {} and k"
 )
@@ -59,41 +50,10 @@ CONVERTED = MissingFact(
 )
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A class of the older miStudio. Axes of its tensors: i is d_in, s d_sae, o d_out."""
-
-    architecture: str
-    tensors: dict[str, str]
-    optional: dict[str, str]
-
-
-LINEAR = {"encoder.weight": "si", "encoder.bias": "s"}
-KINDS = {
-    "JumpReLUSAE": Kind(
-        "jumprelu",
-        {"W_enc": "si", "b_enc": "s", "b_dec": "i", "activation.log_threshold": "s"},
-        {"W_dec": "is"},
-    ),
-    "TopKSAE": Kind("topk", {**LINEAR, "decoder.weight": "is", "b_pre": "i"}, {}),
-    "SparseAutoencoder": Kind(
-        "standard", {**LINEAR, "decoder_bias": "i"}, {"decoder.weight": "is", "decoder.bias": "i"}
-    ),
-    "SkipAutoencoder": Kind(
-        "skip_transcoder",
-        {**LINEAR, "decoder_bias": "i"},
-        {"decoder.weight": "is", "decoder.bias": "i"},
-    ),
-    "Transcoder": Kind(
-        "transcoder", {**LINEAR, "decoder.weight": "os", "decoder.bias": "o"}, {"b_enc_center": "i"}
-    ),
-}
-
-
 class Checkpoint:
     """The header of one checkpoint, its tensors without the prefix, and what lies beside it."""
 
-    def __init__(self, source: Source, file: str) -> None:
+    def __init__(self, source: Source, file: str, stated: str | None = None) -> None:
         self.container: Container = open_container(source, file)
         if self.container.metadata.get("format") == "mistudio":
             raise ConfigNotFound(f"`{file}` was written with a metadata.json, which is not there.")
@@ -104,7 +64,7 @@ class Checkpoint:
         }
         fitting = self._fitting(file)
         self.beside = read_beside(source, file)
-        self.name = self._class(fitting)
+        self.name = self._class(fitting, stated)
         self.kind = KINDS[self.name]
         self._check()
 
@@ -126,15 +86,20 @@ class Checkpoint:
     def _told(self) -> str | None:
         return self.container.metadata.get("architecture")
 
-    def _class(self, fitting: list[str]) -> str:
-        """The header's word, or the word beside it; else what the tensors show."""
-        stated = self.beside.architecture
-        beside = CLASSES[stated] if stated else None
+    def _class(self, fitting: list[str], stated: str | None) -> str:
+        """The header's word, or the word beside it; else the user's among those that fit."""
+        word = self.beside.architecture
+        beside = CLASSES[word] if word else None
         if beside and beside not in fitting and beside != "TopKSAE":
             raise BrokenFile(
-                f"`{self.beside.config.name}` tells of a {stated} SAE, the tensors are another's."
+                f"`{self.beside.config.name}` tells of a {word} SAE, the tensors are another's."
             )
-        return next((name for name in (self._told, beside) if name in fitting), fitting[0])
+        users = [it for it in fitting if self._is_whole(it) and stated in KINDS[it].architectures]
+        return next(name for name in (self._told, beside, *users, *fitting) if name in fitting)
+
+    def _is_whole(self, name: str) -> bool:
+        kind = KINDS[name]
+        return self.shapes.keys() <= kind.tensors.keys() | kind.optional.keys()
 
     def _check(self) -> None:
         encoder = (*self.shapes.get("encoder.weight", self.shapes.get("W_enc", ())), 0, 0)
@@ -143,13 +108,17 @@ class Checkpoint:
         self.dims = {"s": encoder[0], "i": encoder[1], "o": d_out}
         known = {
             **self.kind.tensors,
-            **{name: it for name, it in self.kind.optional.items() if name in self.shapes},
+            **{name: it for name, it in self.kind.optional.items() if self._wants(name)},
         }
         wanted: dict[str, Shape] = {
             name: tuple(self.dims[axis] for axis in axes) for name, axes in known.items()
         }
         check_tensors(self.container.name, self.shapes, wanted)
         self.beside.check(self.dims)
+
+    def _wants(self, name: str) -> bool:
+        """The bias and the weight of one layer come together: a tied checkpoint has neither."""
+        return self.has(name) or (name == "decoder.weight" and self.has("decoder.bias"))
 
     def has(self, name: str) -> bool:
         return name in self.shapes
@@ -168,12 +137,17 @@ class Checkpoint:
             return 1
         return 2 if self.has("decoder.weight") else None
 
+    def can_topk(self, generation: int | None) -> bool:
+        """Generation 2 ignored k outside TopKSAE; a file made by hand names no class."""
+        return generation != 2 or self._told not in KINDS
+
 
 def probe(source: Source, where: str, file: str, given: Given) -> SaeInfo:
-    checkpoint = Checkpoint(source, file)
-    _check_given(checkpoint, given)
+    checkpoint = Checkpoint(source, file, given.get("architecture"))
+    _check_k(checkpoint)
     hints = hints_from(where, source.tree.repo_id)
     facts = with_given({**hints, **_facts(checkpoint, given)}, given)
+    refuse_unfit(file, given, _possible(checkpoint, facts))
     facts = {**hook_facts(facts), **facts}
     missing = _missing(checkpoint, facts)
     files = [file, *checkpoint.beside.files]
@@ -212,16 +186,21 @@ def _facts(checkpoint: Checkpoint, given: Given) -> dict[str, Fact]:
 
 
 def _architecture(checkpoint: Checkpoint, given: Given) -> str:
-    """Generation 2 ignored k in all classes but one, whose tensors show it."""
+    """Of a k that a file tells, generation 2 took no notice."""
     own = checkpoint.kind.architecture
     told = checkpoint.beside.is_topk and checkpoint.generation != 2
-    is_topk = given.get("architecture") in TOPK or told
+    stated = means_topk(given) and checkpoint.can_topk(_generation(checkpoint, given))
+    is_topk = stated or (told and "architecture" not in given)
     return WITH_TOPK.get(own, own) if is_topk else own
+
+
+def _generation(checkpoint: Checkpoint, given: Given) -> int | None:
+    return checkpoint.generation or given.get("generation")
 
 
 def _by_class(checkpoint: Checkpoint, given: Given) -> dict[str, Any]:
     """What the class of the older miStudio always does."""
-    generation = checkpoint.generation or given.get("generation")
+    generation = _generation(checkpoint, given)
     told: dict[str, Any] = {"reshape_activations": "none"}
     if "transcoder" in checkpoint.kind.architecture:
         told["apply_b_dec_to_input"] = False
@@ -230,35 +209,46 @@ def _by_class(checkpoint: Checkpoint, given: Given) -> dict[str, Any]:
     if checkpoint.name == "Transcoder":
         told["normalize_activations"] = "none"
     topk = WITH_TOPK.get(checkpoint.kind.architecture)
-    if topk and generation != 2 and "architecture" not in given and not checkpoint.beside.files:
+    unsaid = not checkpoint.beside.files and not {"architecture", "k"} & given.keys()
+    if topk and generation != 2 and unsaid:
         told["warning"] = TOP_K_UNSAID.format(topk)
     return told
 
 
-def _check_given(checkpoint: Checkpoint, given: Given) -> None:
-    shown, file = checkpoint.generation, checkpoint.container.name
-    if shown is not None and given.get("generation", shown) != shown:
-        raise BadFact(f"The tensors of `{file}` show generation {shown}.")
-    stated, own = given.get("architecture"), checkpoint.kind.architecture
-    if stated not in (None, own, WITH_TOPK.get(own)):
-        raise BadFact(f"`{file}` holds a {own} SAE, not {stated}.")
-    if checkpoint.name == "Transcoder" and given.get("normalize_activations", "none") != "none":
-        raise BadFact(f"`{file}`: miStudio's transcoders never normalised activations.")
-    _check_k(checkpoint, given)
+def _possible(checkpoint: Checkpoint, facts: Facts) -> Possible:
+    """What can be stated, by what the tensors and the header show."""
+    shown, converted = checkpoint.generation, checkpoint.beside.is_converted
+    generation = facts["generation"].value if "generation" in facts else None
+    own = checkpoint.kind.architectures
+    return {
+        "architecture": own if checkpoint.can_topk(generation) else own[:1],
+        "generation": () if converted else (shown,) if shown else (1, 2),
+        "normalize_activations": _normalisations(checkpoint),
+        "orientation": (TURNED,),
+        **possible(facts, folded=checkpoint.name == "SkipAutoencoder" and generation == 2),
+    }
 
 
-def _check_k(checkpoint: Checkpoint, given: Given) -> None:
-    d_sae = checkpoint.dims["s"]
-    k = given.get("k") or checkpoint.beside.k(d_sae) or 1
+def _normalisations(checkpoint: Checkpoint) -> Sequence[str]:
+    """The other formats had more of them; only the whitening would be a tensor of its own."""
+    if checkpoint.name == "Transcoder":
+        return ("none",)
+    if checkpoint.beside.is_converted:
+        return [it for it in NORMALISATIONS if it != "covariance_whitening"]
+    return list(NORMALISATION.readings)
+
+
+def _check_k(checkpoint: Checkpoint) -> None:
+    d_sae, beside = checkpoint.dims["s"], checkpoint.beside
+    k = beside.k(d_sae) or 1
     if k > d_sae:
-        error = BadFact if "k" in given else BrokenFile
-        raise error(f"`{checkpoint.container.name}` has {d_sae:,} features: k cannot be {k:,}.")
+        raise BrokenFile(f"`{beside.config.name}`: k is {k:,}, there are {d_sae:,} features.")
 
 
 def hook_facts(facts: Facts) -> dict[str, Fact]:
     """The older miStudio read the outputs of a layer and of its modules."""
     site, layer = (facts[it].value if it in facts else None for it in ("hook_type", "layer"))
-    transcodes = facts["architecture"].value in ("transcoder", "topk_transcoder")
+    transcodes = facts["architecture"].value in TRANSCODERS
     if site not in HOOKS or layer is None or transcodes:
         return {}
     return as_facts(Origin.CATALOGUE, {"hook_name": f"blocks.{layer}.{HOOKS[site]}"})

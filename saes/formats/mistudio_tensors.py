@@ -13,7 +13,7 @@ from saes.tensors import WIDER, Diagonal, Held, LazyTensor, vector_times
 
 
 def load(source: Folder, file: str, info: SaeInfo) -> Sae:
-    checkpoint = Checkpoint(source, file)
+    checkpoint = Checkpoint(source, file, info.get("architecture"))
     if checkpoint.name == "JumpReLUSAE":
         return Sae(info, _jumprelu(source, checkpoint))
     tensors = _linear(source, checkpoint)

@@ -1,7 +1,8 @@
 """OpenMOSS lm-saes: config.json beside sae_weights.safetensors, tensors W_E, b_E, W_D, b_D.
 
-With sparsity_include_decoder_norm a feature must clear its threshold, or be among the top k, by its
-sum times the length of its decoder row. Kinds other than sae are kept as they came or refused.
+With sparsity_include_decoder_norm features are measured in units of their decoder direction: the
+length of a decoder row goes over to the encoder. Kinds other than sae are kept as they came or
+refused.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,14 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from saes import reference as plain
-from saes.errors import (
-    BadFact,
-    BrokenFile,
-    ConfigNotFound,
-    MissingFact,
-    NotThisFormat,
-    UnsupportedArchitecture,
-)
+from saes.errors import ConfigNotFound, MissingFact, NotThisFormat, UnsupportedArchitecture
 from saes.formats import lm_saes
 from saes.formats.architectures import TOPK
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts
@@ -25,12 +19,13 @@ from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
 from saes.formats.given import K, cleaned, dtype_words, refuse_not_plain, with_given
 from saes.formats.lm_saes import Model, Scale
-from saes.formats.lm_saes_reference import BUFFERS, factors, forward
+from saes.formats.lm_saes_reference import BUFFERS, forward, stated
 from saes.formats.names import hints_from
 from saes.formats.opening import open_container
 from saes.formats.rereading import Reread, reopen
+from saes.formats.stated import check_k, refuse_unfit
 from saes.reference import Activation, Floats
-from saes.tensors import row_norms
+from saes.tensors import WIDER, row_norms
 
 if TYPE_CHECKING:
     from saes.reference import Reference
@@ -40,6 +35,7 @@ LOG_THRESHOLD = "activation_function.log_jumprelu_threshold"
 OWN = {"W_enc": "W_E", "b_enc": "b_E", "W_dec": "W_D", "b_dec": "b_D", "threshold": LOG_THRESHOLD}
 LAYOUT = Layout(OWN)
 LINEAR = Layout({**lm_saes.LINEAR, "threshold": LOG_THRESHOLD}, lm_saes.TURNED)
+NO_BIAS = np.zeros(1)
 WEIGHTS = ("encoder.weight", "decoder.weight")
 SEVERAL = ("crosscoder", "clt")
 ACTIVATIONS = {
@@ -74,11 +70,14 @@ class OpenMoss(Family):
             raise NotThisFormat(f"It looks for {self.looks_for}.")
         hints, kind = self.hints(source.tree, where), _kind(cfg)
         if kind in SEVERAL:
+            refuse_unfit(where, kind, given, (*lm_saes.FOREIGN, "architecture"))
             facts = {**with_given(hints, given), **_several(cfg, container, kind)}
             info = SaeInfo(self.slug, where, facts, container.specs, files)
             return Reading(info, lambda folder: {})
+        possible = ACTIVATIONS[_act_fn(cfg, container)]
+        lm_saes.refuse_misstated(where, cfg, given, possible)
         model = _model(source, container, cfg, given)
-        facts = with_given({**hints, **_facts(model, given)}, given)
+        facts = with_given({**hints, **_facts(model, possible[model.transcoder])}, given)
         missing = (*model.missing, *_missing(facts, model))
         info = SaeInfo(self.slug, where, facts, container.specs, files, missing)
         return Reading(info, lambda folder: _tensors(folder, model))
@@ -87,9 +86,8 @@ class OpenMoss(Family):
         info, given = self.probe(source, where, given), cleaned(given)
         refuse_not_plain(info)
         name = self.files(source.tree, where)[0]
-        told = lm_saes.config_of(source, name).values
-        k = info.get("k") if info.get("architecture") in TOPK else None
-        return _forward({**told, "k": k}, reopen(source.path(name)), given)
+        told = stated(lm_saes.config_of(source, name).values)
+        return _forward(told, info.get("k"), reopen(source.path(name)), given)
 
 
 def _is_own(container: Container, cfg: Config) -> bool:
@@ -122,7 +120,7 @@ def _several(cfg: Config, container: Container, kind: str) -> Facts:
 def _model(source: Source, container: Container, cfg: Config, given: Given) -> Model:
     own = LAYOUT if "W_E" in container.members else LINEAR
     transcoder, width = lm_saes.transcodes(cfg, given), _width(container, own)
-    if not lm_saes.is_scaled(cfg) and "norm_scaling_factor" not in given:
+    if not lm_saes.is_scaled(cfg):
         return Model(cfg, container, own, transcoder, Scale())
     norms = lm_saes.stored_norms(source, container, cfg)
     scale = lm_saes.scale_by(container.name, norms, width, transcoder, given)
@@ -133,25 +131,26 @@ def _width(container: Container, layout: Layout) -> int:
     return (*layout.shapes(container).get("W_enc", ()), 1)[0]
 
 
-def _act_fn(model: Model) -> str:
-    has_threshold = LOG_THRESHOLD in model.container.members
-    word = model.cfg.text("act_fn") or ("jumprelu" if has_threshold else "relu")
+def _act_fn(cfg: Config, container: Container) -> str:
+    has_threshold = LOG_THRESHOLD in container.members
+    word = cfg.text("act_fn") or ("jumprelu" if has_threshold else "relu")
     if word.lower() not in ACTIVATIONS:
         raise UnsupportedArchitecture(
-            f"`{model.cfg.name}`: act_fn {word[:40]} depends on more than one activation."
+            f"`{cfg.name}`: act_fn {word[:40]} depends on more than one activation."
         )
     return word.lower()
 
 
-def _facts(model: Model, given: Given) -> Facts:
-    architecture = ACTIVATIONS[_act_fn(model)][model.transcoder]
+def _facts(model: Model, architecture: str) -> Facts:
     shapes = lm_saes.shapes_of(model.layout, model.container, model.cfg)
-    dims = dimensions(model.container.name, shapes, given.get("architecture", architecture))
+    dims = dimensions(model.container.name, shapes, architecture)
     lm_saes.check_widths(model.cfg, dims)
     told: dict[str, Any] = {"architecture": architecture}
-    by_norm = _by_norm(model.cfg)
     if architecture in TOPK:
-        told |= {"k": model.cfg.whole("top_k"), "rescale_acts_by_decoder_norm": by_norm}
+        told |= {"k": model.cfg.whole("top_k"), "rescale_acts_by_decoder_norm": False}
+    if _by_norm(model.cfg):
+        stored = model.container.members[model.layout.names["W_enc"]].dtype
+        told["dtype"] = dtype_words(WIDER.get(stored, stored))
     return {**model.facts(dims), **as_facts(Origin.FILE, told)}
 
 
@@ -164,31 +163,26 @@ def _missing(facts: Facts, model: Model) -> tuple[MissingFact, ...]:
         return ()
     if "k" not in facts:
         return (K,)
-    k, d_sae = facts["k"], facts["d_sae"].value
-    if k.value > d_sae:
-        kind = BadFact if k.origin == Origin.USER else BrokenFile
-        raise kind(f"`{model.cfg.name}`: k is {k.value}, but there are {d_sae} features.")
+    check_k(model.cfg.name, facts)
     return ()
 
 
 def _tensors(source: Folder, model: Model) -> Tensors:
     tensors = model.tensors(source)
-    if "threshold" not in tensors:
+    if "threshold" in tensors:
+        tensors["threshold"] = tensors["threshold"].mapped(lambda it, index: np.exp(it))
+    if not _by_norm(model.cfg):
         return tensors
-    threshold = tensors["threshold"].mapped(lambda it, index: np.exp(it))
-    if _by_norm(model.cfg):
-        lengths = row_norms(model.layout.tensors(source, model.container)["W_dec"])
-        threshold = threshold.mapped(lambda it, index: _apart(it, lengths[index[0]]))
-    return {**tensors, "threshold": threshold}
+    lengths = row_norms(model.layout.tensors(source, model.container)["W_dec"])
+    folded = {
+        "W_enc": tensors["W_enc"].scaled(lengths, axis=1),
+        "b_enc": tensors["b_enc"].scaled(lengths),
+        "W_dec": tensors["W_dec"].scaled(plain.inverse(lengths)),
+    }
+    return {name: it.cast(WIDER[it.dtype]) for name, it in {**tensors, **folded}.items()}
 
 
-def _apart(threshold: Floats, lengths: Floats) -> Floats:
-    """Nothing clears its threshold by a decoder row of zeros."""
-    with np.errstate(divide="ignore"):
-        return threshold / lengths
-
-
-def _forward(told: dict[str, Any], file: Reread, given: Given) -> plain.Plain:
+def _forward(told: dict[str, Any], k: int | None, file: Reread, given: Given) -> plain.Plain:
     norms = {it.removeprefix(BUFFERS): file.number(it) for it in file.names if BUFFERS in it}
     own = "W_E" in file.names
     weights = [file.matrix(it) for it in (("W_E", "W_D") if own else WEIGHTS)]
@@ -197,28 +191,29 @@ def _forward(told: dict[str, Any], file: Reread, given: Given) -> plain.Plain:
     b_enc = file.vector("b_E" if own else "encoder.bias")
     by_norm = told.get("sparsity_include_decoder_norm") is not False
     lengths: Any = decoder.row_norms() if by_norm else 1.0
-    weights_of_acts: Any = None
-    if LOG_THRESHOLD in file.names:
-        activation = _over_threshold(b_enc, np.exp(file.vector(LOG_THRESHOLD)), lengths)
-    elif told["k"] is None:
-        activation = plain.relu(b_enc)
-    elif by_norm:
-        lengths = lengths / factors(told, norms, encoder.shape[0], given)[1]
-        activation, weights_of_acts = plain.topk(b_enc, told["k"], lengths), plain.inverse(lengths)
-    else:
-        activation = plain.topk(b_enc, told["k"])
-    b_dec = file.vector(bias) if bias in file.names else None
     return forward(
-        told, norms, (encoder, decoder), b_dec, activation, given, weights=weights_of_acts
+        told,
+        norms,
+        (encoder, decoder),
+        file.vector(bias) if bias in file.names else None,
+        _of_sums(_activation(file, k), b_enc, lengths),
+        given,
+        weights=plain.inverse(lengths),
     )
 
 
-def _over_threshold(b_enc: Floats, threshold: Floats, lengths: Floats | float) -> Activation:
-    """jumprelu(sum * length) / length: the length only decides whether it fires."""
+def _activation(file: Reread, k: int | None) -> Activation:
+    if LOG_THRESHOLD in file.names:
+        return plain.jumprelu(NO_BIAS, np.exp(file.vector(LOG_THRESHOLD)))
+    return plain.relu(NO_BIAS) if k is None else plain.topk(NO_BIAS, k)
+
+
+def _of_sums(activation: Activation, b_enc: Floats, lengths: Floats | float) -> Activation:
+    """Sums times the lengths of their decoder rows are what the activation function sees."""
 
     def activate(product: Floats) -> Floats:
         product += b_enc
-        product[~(product * lengths > threshold)] = 0
-        return product
+        product *= lengths
+        return activation(product)
 
     return activate

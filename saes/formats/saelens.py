@@ -7,7 +7,13 @@ a training checkpoint has not folded into its weights yet.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from saes.errors import MissingFact, NotThisFormat, UnsupportedArchitecture
+from saes.errors import (
+    BadFact,
+    BrokenFile,
+    MissingFact,
+    NotThisFormat,
+    UnsupportedArchitecture,
+)
 from saes.formats import saelens_config as config
 from saes.formats import saelens_weights as weights
 from saes.formats import saelens_writer
@@ -31,6 +37,7 @@ from saes.formats.containers import Container, read_safetensors
 from saes.formats.given import K, cleaned, dtype_words, refuse_missing, with_given
 from saes.formats.names import hints_from, hook_layer, site_of
 from saes.formats.saelens_legacy import migrated
+from saes.formats.stated import check_k, refuse_others, refuse_unfit
 from saes.progress import Reporter
 
 if TYPE_CHECKING:
@@ -103,21 +110,30 @@ class _Reading:
         factor = self.listed.get("norm_scaling_factor")
         listed = {name: it for name, it in self.listed.items() if name != "norm_scaling_factor"}
         facts = with_given({**facts, **as_facts(Origin.CATALOGUE, listed)}, given)
+        _refuse_misstated(self.cfg.name, facts, given)
         facts |= weights.unfolded(facts, self.training, factor)
         missing = _missing(facts)
         if not missing:
-            self._check(facts)
+            self._check(facts, given)
         files = family.files(self.tree, self.where)
         return SaeInfo(family.slug, self.where, facts, self.container.specs, files, missing)
 
-    def _check(self, facts: Facts) -> None:
+    def _check(self, facts: Facts, given: Given) -> None:
         architecture = facts["architecture"].value
         if architecture not in config.ARCHITECTURES:
             raise UnsupportedArchitecture(
                 f"`{self.cfg.name}`: {architecture[:60]} is no architecture of SAELens."
             )
-        found = weights.released_shapes(self.container, self.cfg)
-        check_tensors(self.container.name, found, config.shapes(facts))
+        found, wanted = weights.released_shapes(self.container, self.cfg), config.shapes(facts)
+        try:
+            check_tensors(self.container.name, found, wanted)
+        except BrokenFile as error:
+            own = _architecture(self.cfg, {})
+            if given.get("architecture", own) == own:
+                raise
+            raise BadFact(f"This is no {architecture} SAE: {error}") from error
+        if "k" in facts:
+            check_k(self.cfg.name, facts)
 
 
 def _refuse_mistudio(container: Container) -> None:
@@ -128,9 +144,27 @@ def _refuse_mistudio(container: Container) -> None:
         raise NotThisFormat("Its weights carry miStudio's tensor names.")
 
 
+def _architecture(cfg: Config, given: Given) -> str:
+    """As SAELens releases it, which is the only form that can be stated. Empty if unknown."""
+    own = cfg.text("architecture") or ""
+    if own in config.BATCH_TOPK:
+        refuse_others(cfg.name, given, "architecture", [config.RELEASED])
+        return config.RELEASED
+    stated: str = given.get("architecture", own)
+    if stated != own and is_transcoder(stated) and cfg.flag("apply_b_dec_to_input"):
+        raise BadFact(f"`{cfg.name}`: apply_b_dec_to_input is true, so it is no {stated}.")
+    return stated
+
+
+def _refuse_misstated(name: str, facts: Facts, given: Given) -> None:
+    architecture = facts["architecture"].value if "architecture" in facts else ""
+    refuse_unfit(name, architecture, given, ("generation", "orientation"))
+    if "norm_scaling_factor" in given:
+        weights.refuse_factor(name, facts)
+
+
 def _facts(cfg: Config, container: Container, given: Given) -> dict[str, Fact]:
-    trained = given.get("architecture") or cfg.text("architecture")
-    architecture = "jumprelu" if trained in config.BATCH_TOPK else trained or ""
+    trained, architecture = cfg.text("architecture"), _architecture(cfg, given)
     told = {"architecture": architecture or None, **config.semantics(cfg, architecture)}
     told |= _dimensions(cfg, container, architecture)
     described = config.described(cfg.section("metadata"))

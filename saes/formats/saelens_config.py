@@ -14,7 +14,8 @@ ARCHITECTURES = (
     "transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder",
     "temporal", "matching_pursuit",
 )  # fmt: skip
-BATCH_TOPK = ("batchtopk", "matryoshka_batchtopk")  # trained as these, released as jumprelu
+BATCH_TOPK = ("batchtopk", "matryoshka_batchtopk")  # trained as these, released as:
+RELEASED = "jumprelu"
 WITHOUT_ENCODER = ("temporal", "matching_pursuit")
 TEMPORAL_NORMALISATIONS = (*NORMALISATIONS[:-1], "constant_scalar_rescale")
 RESHAPES = ("none", "hook_z")

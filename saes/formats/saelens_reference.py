@@ -17,7 +17,10 @@ from saes.reference import Floats, Tick
 
 
 def forward(folder: Path, given: Given) -> plain.Reference:
-    cfg = {**_cfg(folder), **given}
+    cfg = _cfg(folder)
+    if cfg.get("architecture", "").endswith("batchtopk"):  # only its released form can be stated
+        given = {name: value for name, value in given.items() if name != "architecture"}
+    cfg |= given
     if cfg["architecture"] in ("temporal", "matching_pursuit"):
         raise UnsupportedArchitecture(f"A {cfg['architecture']} SAE has no plain forward.")
     file, factor = reopen(folder / "sae_weights.safetensors"), _factor(folder, cfg)
@@ -48,7 +51,8 @@ def _plain(file: Reread, cfg: dict[str, Any], factor: float) -> plain.Plain:
 
 
 def _cfg(folder: Path) -> dict[str, Any]:
-    cfg: dict[str, Any] = json.loads((folder / "cfg.json").read_text())
+    read: dict[str, Any] = json.loads((folder / "cfg.json").read_text())
+    cfg = {key: value for key, value in read.items() if value is not None}
     version = str(
         cfg.get("sae_lens_version") or (cfg.get("metadata") or {}).get("sae_lens_version") or "0"
     )

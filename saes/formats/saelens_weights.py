@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from saes.errors import BrokenFile, UnsupportedArchitecture
+from saes.errors import BadFact, BrokenFile, UnsupportedArchitecture
 from saes.formats.architectures import check_tensors, is_transcoder
 from saes.formats.base import Fact, Facts, Folder, Origin, Sae, SaeInfo, Source, inside
 from saes.formats.configs import Config, read_config
@@ -144,19 +144,32 @@ def _is_rescaled(cfg: Config, info: SaeInfo) -> bool:
     return info.get("rescale_acts_by_decoder_norm") is True
 
 
-def _times(tensors: Tensors, facts: Facts, rescaled: bool) -> Tensors:
+def refuse_factor(name: str, facts: Facts) -> None:
+    """A factor that the user states."""
     if facts["normalize_activations"].value != "expected_average_only_in":
-        raise UnsupportedArchitecture(
-            "norm_scaling_factor belongs to normalize_activations expected_average_only_in."
+        raise BadFact(
+            f"`{name}`: norm_scaling_factor belongs to normalize_activations "
+            "expected_average_only_in."
         )
-    architecture = facts["architecture"].value
+    architecture = facts["architecture"].value if "architecture" in facts else ""
+    reason = _unfoldable(architecture, facts["norm_scaling_factor"].value)
+    if reason:
+        raise BadFact(f"`{name}`: {reason}")
+
+
+def _unfoldable(architecture: str, factor: float) -> str | None:
     if is_transcoder(architecture) or architecture == "temporal":
-        raise UnsupportedArchitecture(
-            f"The norm_scaling_factor of a {architecture} SAE cannot be folded."
-        )
-    factor = float(facts["norm_scaling_factor"].value)
+        return f"The norm_scaling_factor of a {architecture} SAE cannot be folded."
     if not 1 / LARGEST_FACTOR < factor < LARGEST_FACTOR:
-        raise UnsupportedArchitecture(f"A norm_scaling_factor of {factor:g} cannot be folded.")
+        return f"A norm_scaling_factor of {factor:g} cannot be folded."
+    return None
+
+
+def _times(tensors: Tensors, facts: Facts, rescaled: bool) -> Tensors:
+    architecture, factor = facts["architecture"].value, float(facts["norm_scaling_factor"].value)
+    reason = _unfoldable(architecture, factor)
+    if reason:
+        raise UnsupportedArchitecture(reason)
     divided = ["b_dec"] if architecture == "matching_pursuit" else ["W_dec", "b_dec"]
     if rescaled and "topk_threshold" in tensors:
         divided.append("topk_threshold")  # it is weighed by the norms just divided

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from saes.errors import NotThisFormat, UnsupportedArchitecture
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts
 from saes.formats.configs import Config
@@ -20,9 +18,8 @@ from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
 from saes.formats.given import refuse_not_plain
 from saes.formats.pt import read_pt
 from saes.formats.rereading import reopen
-from saes.formats.single import TORCH, base_of, stated
+from saes.formats.single import TORCH, base_of, spread, stated
 from saes.reference import Plain, Reference, jumprelu, relu
-from saes.tensors import Held
 
 FILE = "sae.pt"
 MAX_LINE = 64 << 10
@@ -147,7 +144,7 @@ def _tensors(container: Container) -> Callable[[Folder], Tensors]:
         plain = LAYOUT.tensors(folder, container)
         if THRESHOLD not in container.members:
             return plain
-        threshold, b_enc = container.scalar(folder, THRESHOLD), plain["b_enc"]
-        return {**plain, "threshold": Held(np.full(b_enc.shape, float(threshold)), b_enc.dtype)}
+        width = plain["b_enc"].shape[0]
+        return {**plain, "threshold": spread(folder, container, THRESHOLD, width)}
 
     return tensors

@@ -108,7 +108,7 @@ class _Stored:
     @property
     def was_transcoder(self) -> bool:
         """By the run's config.json: of the months before cfg.json told."""
-        if self.run is None or "transcode" in self.config:
+        if self.run is None or self.config.flag("transcode") is not None:
             return False
         return bool(self.run.flag("transcode"))
 

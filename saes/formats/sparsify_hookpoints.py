@@ -53,9 +53,8 @@ def _by_hookpoint(where: str, models: str, transcodes: bool) -> Facts:
 
 
 def _of_run(run: Config) -> dict[str, Any]:
-    model = run.text("model")
     return {
-        "model_name": model and (model.rstrip("/").rpartition("/")[2] or None),
+        "model_name": run.text("model") or None,
         "dataset_path": run.text("dataset"),
         "context_size": run.whole("ctx_len"),
     }

@@ -25,8 +25,9 @@ from saes.formats.base import (
 from saes.formats.configs import Config, read_yaml
 from saes.formats.containers import Container, read_safetensors
 from saes.formats.family import Family, Reading, Tensors
-from saes.formats.given import cleaned, dtype_words, with_given
+from saes.formats.given import cleaned, dtype_words
 from saes.formats.names import hints_from
+from saes.formats.single import stated
 
 if TYPE_CHECKING:
     from saes.reference import Reference
@@ -72,7 +73,7 @@ class Temporal(Family):
             **as_facts(Origin.FILE, _told(conf, container)),
             **as_facts(Origin.CATALOGUE, CONSTANTS),
         }
-        facts = with_given({**facts, **_hook(facts)}, given)
+        facts = stated(where, {**facts, **_hook(facts)}, given)
         files = self.files(source.tree, where)
         info = SaeInfo(self.slug, where, facts, container.specs, files)
         return Reading(info, lambda folder: _tensors(folder, container))

@@ -176,8 +176,14 @@ def test_another_width_at_the_end_tells_a_transcoder(tmp_path: Path) -> None:
     facts = {"architecture": "transcoder", "normalize_activations": "none"}
     assert asked(tmp_path / "in", facts) == []
     assert_computes(forward(made), tmp_path / "in", "weights.pt", tmp_path / "out", facts=facts)
-    with pytest.raises(BadFact, match="never subtracts"):
-        inspect(tmp_path / "in", given={**facts, "apply_b_dec_to_input": True})
+    for fact, value in {
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "layer_norm",
+    }.items():
+        with pytest.raises(BadFact, match=fact):
+            inspect(tmp_path / "in", given={**facts, fact: value})
+    (question,) = inspect(tmp_path / "in", given={"architecture": "transcoder"}).missing
+    assert (question.name, set(question.readings)) == ("normalize_activations", {"none"})
 
 
 def test_a_path_beside_it_tells_a_skip_transcoder(tmp_path: Path) -> None:
@@ -190,6 +196,24 @@ def test_a_path_beside_it_tells_a_skip_transcoder(tmp_path: Path) -> None:
         return acts, recon + x @ skip.double().T
 
     assert_computes(run, tmp_path / "in", "weights.pt", tmp_path / "out", facts=facts)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"architecture": "standard", "k": 3},
+        {"orientation": "d_sae,d_in"},
+        {"norm_scaling_factor": 2},
+        {"generation": 1},
+    ],
+)
+def test_a_statement_that_would_change_nothing_is_refused(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    save(tmp_path / "weights.pt", community())
+    with pytest.raises(BadFact, match=[*given][-1]):
+        inspect(tmp_path, given=given)
+    assert not inspect(tmp_path, given={**PLAIN, "orientation": "d_in,d_sae"}).missing
 
 
 @pytest.mark.parametrize("architecture", ["gated", "jumprelu", "skip_transcoder"])

@@ -7,6 +7,7 @@ import pytest
 
 from saes.converter import convert, inspect, load
 from saes.errors import (
+    BadFact,
     BrokenFile,
     CannotRepresent,
     NotThisFormat,
@@ -80,3 +81,18 @@ def test_a_layer_needs_both_of_its_files() -> None:
     names = ["W_enc_0.safetensors", "W_dec_0.safetensors", "W_enc_1.safetensors"]
     extra = ["x/W_enc_01.safetensors", "x/W_dec_01.safetensors", "W_dec_5.safetensors"]
     assert [it.where for it in find_saes([*names, *extra])] == ["0"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"k": 3}, {"architecture": "transcoder"}, {"apply_b_dec_to_input": True},
+        {"normalize_activations": "layer_norm"}, {"norm_scaling_factor": 2}, {"generation": 1},
+    ],
+)  # fmt: skip
+def test_nothing_is_stated_of_it_that_it_is_not(given: dict[str, Any], tmp_path: Path) -> None:
+    cross(tmp_path)
+    with pytest.raises(BadFact):
+        inspect(tmp_path, "2", given=given)
+    told = {"model_name": "gpt2", "apply_b_dec_to_input": False, "normalize_activations": "none"}
+    assert inspect(tmp_path, "2", given=told).get("model_name") == "gpt2"

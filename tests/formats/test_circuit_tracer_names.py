@@ -1,12 +1,14 @@
 """circuit-tracer's transcoders found by names, and recognised without them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from saes.converter import inspect, load
 from saes.errors import (
+    BadFact,
     BrokenFile,
     NeedsFacts,
     NotThisFormat,
@@ -82,3 +84,24 @@ def test_names_find_every_layer_and_invent_none() -> None:
         "transcoder_all/width_262k_l0_small/layer_11.safetensors",
     }
     assert {it.format for it in found} == {"circuit_tracer_transcoder"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"k": 3}, {"apply_b_dec_to_input": True}, {"normalize_activations": "layer_norm"},
+        {"norm_scaling_factor": 2}, {"generation": 1}, {"orientation": "d_in,d_sae"},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_stated_of_it_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    folder = written(tmp_path / "in", layer())
+    with pytest.raises(BadFact, match=next(iter(given))):
+        inspect(folder, given=given)
+    certified(folder, tmp_path / "out", facts={"orientation": "d_sae,d_in"})
+
+
+def test_a_k_alone_does_not_answer_what_its_encoder_ends_in(tmp_path: Path) -> None:
+    folder = written(tmp_path, layer(), "mine.safetensors", config=None)
+    info = inspect(folder, "mine.safetensors", given={"k": 3})
+    assert [it.name for it in info.missing] == ["architecture"]
+    assert "architecture" not in info.facts

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from saes.converter import inspect, load
-from saes.errors import BrokenFile, NeedsFacts, SaeError, UnsupportedArchitecture
+from saes.converter import convert, inspect, load
+from saes.errors import BadFact, BrokenFile, NeedsFacts, SaeError, UnsupportedArchitecture
 from tests.formats.dictionaries import (
     COUNT,
     D_IN,
@@ -173,6 +173,56 @@ def test_two_different_k_are_refused_but_in_a_snapshot_the_files_own_counts(
     where = "resid_post_layer_3_checkpoints/trainer_0_step_100"
     write(tmp_path, "AutoEncoderTopK", told=told, where=where)
     assert inspect(tmp_path, where).get("k") == K
+
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+@pytest.mark.parametrize("name", ["BatchTopKSAE", "MatryoshkaBatchTopKSAE"])
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+def test_a_whole_threshold_counts_as_a_number(
+    name: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    state = {**STATES[name], "threshold": torch.tensor(2, dtype=dtype), "k": COUNT.to(dtype)}
+    assert_is(name, state, write(tmp_path / "in", name, state))
+    threshold = load(tmp_path / "in", WHERE).tensors["threshold"]
+    assert (threshold.dtype, set(threshold.all())) == ("F32", {2.0})
+
+
+@each_class
+def test_weights_that_are_no_floats_are_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+    for key, tensor in STATES[name].items():
+        if tensor.ndim == 0 or key == "group_sizes":
+            continue
+        for dtype in (torch.int8, torch.bool, torch.float8_e4m3fn):
+            write(tmp_path, name, {**STATES[name], key: tensor.to(dtype)})
+            with pytest.raises(UnsupportedArchitecture, match="is stored as"):
+                convert(tmp_path, tmp_path / "out", "mistudio", WHERE)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("AutoEncoder", {"k": 3}),
+        ("BatchTopKSAE", {"k": 3}),
+        ("GatedAutoEncoder", {"generation": 2}),
+        ("JumpReluAutoEncoder", {"norm_scaling_factor": 2}),
+        ("AutoEncoderTopK", {"orientation": "d_in,d_sae"}),
+    ],
+)
+def test_a_fact_that_its_class_has_no_use_for_is_refused(
+    name: str, given: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(BadFact, match=next(iter(given))):
+        inspect(write(tmp_path, name), WHERE, given=given)
+
+
+def test_null_in_the_configuration_is_as_good_as_nothing(tmp_path: Path) -> None:
+    flat = {**config("AutoEncoder", k=None)["trainer"], "trainer": None, "buffer": None}
+    info = inspect(write(tmp_path, "AutoEncoder", told=flat), WHERE)
+    assert (info.get("architecture"), info.get("layer")) == ("standard", 3)
+    unnamed = config(None, k=None)
+    assert inspect(write(tmp_path, "AutoEncoder", told=unnamed), WHERE).get("k") is None
 
 
 @each_class

@@ -124,3 +124,17 @@ def test_an_unknown_k_of_training_is_written_as_no_limit_and_not_read_as_a_fact(
     state = torch.load(tmp_path / "out" / "ae.pt", weights_only=True)
     assert state["k"].item() == D_SAE
     assert inspect(tmp_path / "out").get("k") is None
+
+
+@pytest.mark.parametrize("model", ["google/gemma-3-1b-pt", "gpt2-small"])
+@pytest.mark.parametrize(
+    "hook", ["hook_embed", "blocks.3.hook_mlp_out", "blocks.3.ln2.hook_normalized"]
+)
+def test_model_and_hook_come_back_as_they_were(model: str, hook: str, tmp_path: Path) -> None:
+    source = write_saelens(tmp_path / "in", "standard")
+    facts = {"model_name": model, "hook_name": hook}
+    convert(source, tmp_path / "out", "dictionary_learning", facts=facts)
+    info = inspect(tmp_path / "out")
+    assert (info.get("model_name"), info.get("hook_name")) == (model, hook)
+    trainer = json.loads((tmp_path / "out" / "config.json").read_text())["trainer"]
+    assert trainer["lm_name"] == model

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from saes.converter import convert, inspect, load
-from saes.errors import BrokenFile, NeedsFacts, SaeError, UnknownFormat
-from saes.formats.base import Origin
+from saes.errors import BadFact, BrokenFile, NeedsFacts, SaeError, UnknownFormat
+from saes.formats import by_slug
+from saes.formats.base import Origin, Tree
 from tests.fixtures import tensors
 
 LAYER = "layer_12/width_16k/average_l0_41"
@@ -91,6 +92,49 @@ def test_lower_case_names_and_fortran_order_are_read(tmp_path: Path) -> None:
     assert np.array_equal(load(tmp_path / "out").tensors["W_enc"].all(), encoder)
 
 
+def test_names_tell_the_layer_of_embeddings(tmp_path: Path) -> None:
+    hints = by_slug("gemma_scope_1").hints(Tree([], "google/gemma-scope-2b-pt-res"), EMBEDDING)
+    assert (hints["layer"].value, hints["hook_type"].value) == (0, "embedding")
+
+
+@pytest.mark.parametrize("site", ["res", "transcoders", ""])
+def test_what_writes_wider_than_it_reads_is_broken(site: str, tmp_path: Path) -> None:
+    write_npz(tmp_path, **tensors("jumprelu_transcoder", d_out=12))
+    with pytest.raises(BrokenFile, match="W_dec"):
+        inspect(tmp_path, repo_id=f"google/gemma-scope-2b-pt-{site}" if site else None)
+
+
+@pytest.mark.parametrize(
+    ("where", "site", "stated"),
+    [
+        (LAYER, "res", {"k": 5}),
+        (LAYER, "res", {"norm_scaling_factor": 2}),
+        (LAYER, "res", {"generation": 2}),
+        (LAYER, "res", {"architecture": "jumprelu_skip_transcoder"}),
+        (LAYER, "transcoders", {"apply_b_dec_to_input": True}),
+        (LAYER, "transcoders", {"normalize_activations": "layer_norm"}),
+        (EMBEDDING, "res", {"apply_b_dec_to_input": True}),
+        (EMBEDDING, "res", {"normalize_activations": "layer_norm"}),
+    ],
+)
+def test_a_fact_that_cannot_be_is_refused_by_name(
+    where: str, site: str, stated: dict[str, Any], tmp_path: Path
+) -> None:
+    write_npz(tmp_path, where)
+    with pytest.raises(BadFact, match=next(iter(stated))):
+        inspect(tmp_path, repo_id=f"google/gemma-scope-2b-pt-{site}", given=stated)
+
+
+@pytest.mark.parametrize(
+    "stated", [{"apply_b_dec_to_input": True}, {"normalize_activations": "layer_norm"}]
+)
+def test_other_facts_are_followed(stated: dict[str, Any], tmp_path: Path) -> None:
+    repo = "google/gemma-scope-2b-pt-res"
+    done = convert(write_npz(tmp_path / "in"), tmp_path / "out", repo_id=repo, facts=stated)
+    assert done.certificate is not None
+    assert done.certificate.passed
+
+
 @pytest.mark.parametrize("name", ["b_enc", "threshold", "W_dec"])
 def test_a_missing_array_is_broken_not_unknown(name: str, tmp_path: Path) -> None:
     made = tensors("jumprelu")
@@ -142,7 +186,7 @@ def test_what_the_user_states_outranks_the_repository(tmp_path: Path) -> None:
     repo = "google/gemma-scope-2b-pt-transcoders"
     info = inspect(tmp_path, repo_id=repo, given={"architecture": "jumprelu"})
     assert (info.get("architecture"), info.get("hook_name")) == ("jumprelu", None)
-    with pytest.raises(BrokenFile, match="threshold"):
+    with pytest.raises(BadFact, match="architecture"):
         inspect(tmp_path, given={"architecture": "standard"})
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file as save_torch
 
 from saes.converter import convert, inspect, load
 from saes.errors import (
+    BadFact,
     BrokenFile,
     CannotRepresent,
     NeedsFacts,
@@ -164,9 +165,57 @@ def test_hooks_alone_tell_a_transcoder(tmp_path: Path) -> None:
     )
 
 
-def test_the_header_outranks_names(tmp_path: Path) -> None:
-    info = inspect(write(tmp_path, f"resid_post/{PLACE}", stored(d_out=12)))
-    assert info.get("architecture") == "jumprelu_transcoder"
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_header_tells_what_neither_config_nor_names_do(affine: bool, tmp_path: Path) -> None:
+    made = stored(d_out=16 if affine else 12, affine=affine)
+    info = inspect(write(tmp_path, "some/where", made))
+    skip = "skip_" if affine else ""
+    assert info.get("architecture") == f"jumprelu_{skip}transcoder"
+    assert info.facts["architecture"].origin == Origin.FILE
+
+
+@pytest.mark.parametrize("told", ["type", "hooks", "names"])
+@pytest.mark.parametrize("site", HOOKS)
+def test_an_sae_that_lost_a_row_is_broken_and_no_transcoder(
+    site: str, told: str, tmp_path: Path
+) -> None:
+    made, hook = stored(), HOOKS[site][0]
+    made["w_enc"] = made["w_enc"][:-1].copy()
+    config = {
+        "type": {"type": "sae"},
+        "hooks": {"hf_hook_point_in": hook, "hf_hook_point_out": hook},
+        "names": {},
+    }[told]
+    write(tmp_path, f"{site}/{PLACE}" if told == "names" else "some/where", made, **config)
+    with pytest.raises(BrokenFile, match="W_dec"):
+        inspect(tmp_path)
+
+
+def test_an_affine_tensor_in_an_sae_by_its_name_is_broken(tmp_path: Path) -> None:
+    write(tmp_path, f"resid_post/{PLACE}", stored(affine=True))
+    with pytest.raises(BrokenFile, match="affine_skip_connection"):
+        inspect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("site", "stated"),
+    [
+        ("resid_post", {"k": 5}),
+        ("resid_post", {"norm_scaling_factor": 2}),
+        ("resid_post", {"orientation": "d_in,d_sae"}),
+        ("resid_post", {"architecture": "standard"}),
+        ("transcoder", {"architecture": "jumprelu_skip_transcoder"}),
+        ("transcoder", {"architecture": "jumprelu"}),
+        ("transcoder", {"apply_b_dec_to_input": True}),
+        ("transcoder", {"normalize_activations": "layer_norm"}),
+    ],
+)
+def test_a_fact_that_cannot_be_is_refused_by_name(
+    site: str, stated: dict[str, Any], tmp_path: Path
+) -> None:
+    write(tmp_path, f"{site}/{PLACE}", stored(d_out=12 if site == "transcoder" else 16))
+    with pytest.raises(BadFact, match=next(iter(stated))):
+        inspect(tmp_path, given=stated)
 
 
 def test_without_config_and_names_the_architecture_is_asked_for(tmp_path: Path) -> None:
@@ -197,7 +246,7 @@ def test_an_affine_tensor_that_config_denies_is_refused_not_dropped(tmp_path: Pa
     done = convert(tmp_path / "in", tmp_path / "out", facts=facts)
     assert done.certificate is not None
     assert done.certificate.passed
-    with pytest.raises(BrokenFile, match="W_skip"):
+    with pytest.raises(BadFact, match="jumprelu_skip_transcoder"):
         inspect(tmp_path / "in", given={"architecture": "jumprelu_transcoder"})
 
 
@@ -328,8 +377,9 @@ def test_a_layer_of_a_clt_is_shown_and_kept_as_it_is(
 
 def test_stated_facts_do_not_make_a_plain_sae_of_a_clt(tmp_path: Path) -> None:
     write_parts(tmp_path, CLT, 2)
-    info = inspect(tmp_path, f"{CLT}/params_layer_0", given={"architecture": "jumprelu"})
-    assert info.get("architecture") == "clt"
+    with pytest.raises(BadFact, match="architecture"):
+        inspect(tmp_path, f"{CLT}/params_layer_0", given={"architecture": "jumprelu"})
+    assert inspect(tmp_path, f"{CLT}/params_layer_0").get("architecture") == "clt"
     with pytest.raises(UnsupportedArchitecture, match="no plain SAE"):
         load(tmp_path, f"{CLT}/params_layer_0")
     with pytest.raises(UnsupportedArchitecture, match="no plain SAE"):

@@ -179,7 +179,7 @@ def test_the_first_generation_trained_transcoders_and_skips_with_top_k(
 
 def test_a_transcoder_never_normalised(tmp_path: Path) -> None:
     folder = write_legacy(tmp_path, linear("decoder.bias"))
-    with pytest.raises(BadFact, match="normalised"):
+    with pytest.raises(BadFact, match="normalize_activations is none"):
         inspect(folder, given={"normalize_activations": "layer_norm"})
 
 

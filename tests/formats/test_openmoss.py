@@ -74,7 +74,10 @@ def write(
 def forward(
     made: Weights, x: Array, cfg: dict[str, Any], factors: tuple[Any, Any]
 ) -> tuple[Array, Array]:
-    """lm-saes: normalise, encode, weigh by decoder norms to decide what fires, decode, undo."""
+    """lm-saes: normalise, encode, weigh by decoder norms, fire, undo the weights, decode, undo.
+
+    Features are those that fire, before the weights are undone.
+    """
     it = {name: weight.double() for name, weight in made.items()}
     scaled = torch.from_numpy(x) * factors[0]
     if cfg.get("apply_decoder_bias_to_pre_encoder"):
@@ -89,13 +92,8 @@ def forward(
     if cfg["act_fn"] == "topk":
         top = torch.topk(fired, cfg["top_k"], dim=-1)
         fired = torch.zeros_like(fired).scatter(-1, top.indices, top.values)
-    acts = fired / lengths
-    recon = (acts @ it["W_D"] + it.get("b_D", torch.zeros(16))) / factors[1]
-    if cfg["act_fn"] == "topk" and cfg["sparsity_include_decoder_norm"]:
-        # Standard top-k gives the weighed ones, by the norms of a decoder that has the factor.
-        folds = cfg["norm_activation"] == "dataset-wise"
-        acts = fired / factors[1] if folds else fired
-    return acts.numpy(), recon.numpy()
+    recon = ((fired / lengths) @ it["W_D"] + it.get("b_D", torch.zeros(16))) / factors[1]
+    return fired.numpy(), recon.numpy()
 
 
 def assert_converts(root: Path, factors: tuple[Any, Any], **facts: Any) -> None:
@@ -135,8 +133,8 @@ def test_an_sae_computes_what_its_library_says(
     assert info.get("architecture") == architecture
     by_token = norms == "token-wise"
     assert info.get("normalize_activations") == ("constant_norm_rescale" if by_token else "none")
-    if act_fn == "topk":
-        assert (info.get("k"), info.get("rescale_acts_by_decoder_norm")) == (5, weighed)
+    assert info.get("k") == (5 if act_fn == "topk" else None)
+    assert not info.get("rescale_acts_by_decoder_norm")
 
 
 @pytest.mark.parametrize("centred", [True, False])
@@ -150,24 +148,35 @@ def test_a_transcoder_is_folded_by_two_norms(act_fn: str, centred: bool, tmp_pat
     assert (info.get("hook_name"), info.get("hook_name_out")) == (MLP_IN, MLP_OUT)
 
 
-def test_a_threshold_is_compared_with_sums_times_decoder_norms(tmp_path: Path) -> None:
-    """Dividing it by the norms leaves every weight and activation as it is."""
-    made = stored("jumprelu")
-    sae = load(write(tmp_path, norm_activation="inference", made=made))
-    lengths = made["W_D"].double().norm(dim=1)
-    expected = made[LOG_THRESHOLD].double().exp() / lengths
-    assert np.allclose(sae.tensors["threshold"].all(), expected, rtol=1e-6)
-    assert np.array_equal(sae.tensors["W_enc"].all(), made["W_E"].double())
-    assert np.array_equal(sae.tensors["W_dec"].all(), made["W_D"].double())
+@pytest.mark.parametrize("act_fn", ["relu", "jumprelu", "topk"])
+def test_the_length_of_a_decoder_row_goes_over_to_the_encoder(act_fn: str, tmp_path: Path) -> None:
+    made = stored(act_fn)
+    tensors = load(write(tmp_path, act_fn, made, norm_activation="inference")).tensors
+    it = {name: weight.double() for name, weight in made.items()}
+    lengths = it["W_D"].norm(dim=1)
+    expected = {
+        "W_enc": it["W_E"] * lengths,
+        "b_enc": it["b_E"] * lengths,
+        "W_dec": it["W_D"] / lengths[:, None],
+        "b_dec": it["b_D"],
+    }
+    if act_fn == "jumprelu":
+        expected["threshold"] = it[LOG_THRESHOLD].exp()
+    assert tensors.keys() == expected.keys()
+    for name, truth in expected.items():
+        assert np.allclose(tensors[name].all(), truth, rtol=1e-6, atol=1e-9), name
 
 
-def test_a_feature_with_a_decoder_row_of_zeros_never_fires(tmp_path: Path) -> None:
-    made = stored("jumprelu")
+@pytest.mark.parametrize("act_fn", ["relu", "jumprelu", "topk"])
+def test_a_feature_with_a_decoder_row_of_zeros_never_fires(act_fn: str, tmp_path: Path) -> None:
+    made = stored(act_fn)
     made["W_D"][3] = 0
-    done = convert(write(tmp_path / "in", made=made), tmp_path / "out", to="mistudio")
+    done = convert(write(tmp_path / "in", act_fn, made), tmp_path / "out", to="mistudio")
     assert done.certificate is not None
     assert done.certificate.passed
-    assert np.isinf(load(tmp_path / "out").tensors["threshold"].all()[3])
+    written = load(tmp_path / "out").tensors
+    assert not written["W_enc"].all()[:, 3].any()
+    assert not written["W_dec"].all()[3].any()
 
 
 def test_a_centred_sae_and_one_without_decoder_bias(tmp_path: Path) -> None:
@@ -202,7 +211,8 @@ def test_weights_of_linear_layers_are_read_too(tmp_path: Path) -> None:
 
 def test_a_square_sae_is_not_turned(tmp_path: Path) -> None:
     made = stored("relu", d_in=64)
-    sae = load(write(tmp_path, "relu", made, d_model=64, norm_activation="inference"))
+    plain = {"norm_activation": "inference", "sparsity_include_decoder_norm": False}
+    sae = load(write(tmp_path, "relu", made, d_model=64, **plain))
     assert np.array_equal(sae.tensors["W_enc"].all(), made["W_E"].double())
 
 
@@ -212,9 +222,11 @@ def test_narrow_weights_stay_narrow_until_a_factor_is_folded(
 ) -> None:
     made = {name: it.to(dtype) for name, it in stored("relu").items()}
     words = str(dtype).removeprefix("torch.")
-    assert inspect(write(tmp_path, "relu", made, norm_activation="inference")).get("dtype") == words
-    assert inspect(write(tmp_path, "relu", made)).get("dtype") == "float32"
-    assert {it.dtype for it in load(tmp_path).tensors.values()} == {"F32"}
+    bare = {"norm_activation": "inference", "sparsity_include_decoder_norm": False}
+    assert inspect(write(tmp_path, "relu", made, **bare)).get("dtype") == words
+    for folds in ({"norm_activation": "dataset-wise"}, {"sparsity_include_decoder_norm": True}):
+        assert inspect(write(tmp_path, "relu", made, **{**bare, **folds})).get("dtype") == "float32"
+        assert {it.dtype for it in load(tmp_path).tensors.values()} == {"F32"}
 
 
 def test_a_factor_that_no_file_tells_is_asked_for(tmp_path: Path) -> None:
@@ -240,7 +252,9 @@ def test_kinds_that_are_no_plain_dictionaries_are_shown_with_the_reason(
 ) -> None:
     made = {"W_E": torch.ones(3, 16, 64), "b_E": torch.ones(3, 64), "W_D.0": torch.ones(1, 64, 16)}
     root = write(tmp_path / "in", made=made, sae_type=kind, hook_points=[HOOK, MLP_OUT])
-    info = inspect(root, given={"architecture": "jumprelu"})
+    with pytest.raises(BadFact, match="architecture"):
+        inspect(root, given={"architecture": "jumprelu"})
+    info = inspect(root)
     assert (info.format, info.get("architecture")) == ("openmoss", kind)
     assert (info.get("d_in"), info.get("d_sae")) == (16, 64)
     assert {it.name for it in info.tensors} == set(made)

@@ -1,6 +1,8 @@
 """The second reader of weight files, against the libraries that wrote them."""
 
 import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -10,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from saes.errors import SaeError
+from saes.converter import convert
+from saes.errors import SaeError, UnsupportedArchitecture
 from saes.formats.rereading import Reread, reopen
 from saes.tensors import Floats
 
@@ -108,6 +111,56 @@ def test_a_flipped_bit_is_seen(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(BadZipFile):
         whole(reopen(path), "w")
+
+
+@pytest.fixture
+def without_sums() -> Iterator[None]:
+    torch.serialization.set_crc32_options(False)
+    yield
+    torch.serialization.set_crc32_options(True)
+
+
+@pytest.mark.parametrize("before", [b"", b'{"schema": 1}\n'], ids=["zip", "json"])
+@pytest.mark.usefixtures("without_sums")
+def test_a_torch_file_without_sums_is_read_as_well(before: bytes, tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt", {"w": made(), "b": made()[0]}, before)
+    with zipfile.ZipFile(path) as archive:
+        assert {member.CRC for member in archive.infolist()} == {0}
+    file = reopen(path)
+    assert np.array_equal(whole(file, "w"), made().double().numpy())
+    assert np.array_equal(file.vector("b"), made()[0].double().numpy())
+
+
+@pytest.mark.usefixtures("without_sums")
+def test_a_torch_file_without_sums_is_converted_and_certified(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    names = {"weight": made(), "bias": made()[:, 0].clone()}
+    tree = {f"encoder_linear.{name}": it for name, it in names.items()}
+    tree |= {"decoder_linear.weight": made().T, "decoder_linear.bias": made()[0]}
+    saved(tmp_path / "in" / "a.pt", tree)
+    done = convert(tmp_path / "in", tmp_path / "out", where="a.pt")
+    assert (done.info.format, done.certificate and done.certificate.passed) == ("goodfire", True)
+
+
+WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool")
+
+
+@pytest.mark.parametrize("dtype", WHOLE)
+def test_whole_numbers_of_every_width_are_read(dtype: str, tmp_path: Path) -> None:
+    values = np.array([0, 1, 2, 100], dtype)
+    save_file({"v": torch.from_numpy(values)}, tmp_path / "a.safetensors")
+    np.savez(tmp_path / "a.npz", v=values)
+    saved(tmp_path / "a.pt", {"v": torch.from_numpy(values)})
+    for name in ("a.safetensors", "a.npz", "a.pt"):
+        assert reopen(tmp_path / name).vector("v").tolist() == values.astype(float).tolist()
+
+
+def test_what_it_cannot_read_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    narrow = made().to(torch.float8_e4m3fn)
+    save_file({"w": narrow}, tmp_path / "a.safetensors")
+    for path in (tmp_path / "a.safetensors", saved(tmp_path / "a.pt", {"w": narrow})):
+        with pytest.raises(UnsupportedArchitecture, match="F8_E4M3"):
+            whole(reopen(path), "w")
 
 
 def test_no_code_in_a_pickle_is_run(tmp_path: Path) -> None:

@@ -127,7 +127,8 @@ def test_a_version_6_file_without_architecture_asks(tmp_path: Path) -> None:
     cfg = json.loads((source / "cfg.json").read_text())
     del cfg["architecture"]
     (source / "cfg.json").write_text(json.dumps(cfg))
-    assert [fact.name for fact in inspect(source).missing] == ["architecture"]
+    for given in ({}, {"k": 5}):
+        assert [it.name for it in inspect(source, given=given).missing] == ["architecture"]
     assert load(source, facts={"architecture": "gated"}).info.get("architecture") == "gated"
 
 
@@ -135,6 +136,52 @@ def test_facts_that_cannot_be_are_refused(tmp_path: Path) -> None:
     source = write_saelens(tmp_path)
     for facts in ({"k": "many"}, {"colour": "red"}, {"layer": -1}, {"norm_scaling_factor": 0}):
         refused(source, BadFact, next(iter(facts)), **facts)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stated"),
+    [
+        ("standard", {"k": 5}),
+        ("standard", {"architecture": "gated"}),
+        ("standard", {"architecture": "transcoder"}),
+        ("standard", {"generation": 2}),
+        ("transcoder", {"architecture": "standard"}),
+        ("transcoder", {"apply_b_dec_to_input": True}),
+        ("skip_transcoder", {"apply_b_dec_to_input": True}),
+        ("topk", {"k": 65}),
+    ],
+)
+@pytest.mark.parametrize("old", [True, False])
+def test_a_fact_that_cannot_be_is_refused_by_name(
+    architecture: str, stated: dict[str, Any], old: bool, tmp_path: Path
+) -> None:
+    d_out = 12 if "transcoder" in architecture else 0
+    source = write_saelens(tmp_path, architecture, d_out, **({"metadata": None} if old else {}))
+    key = next(iter(stated))
+    says = key if key != "architecture" else f"no {stated[key]}"
+    refused(source, BadFact, says, **stated)
+
+
+def test_a_k_that_is_too_large_is_broken(tmp_path: Path) -> None:
+    refused(write_saelens(tmp_path, "topk", k=65), BrokenFile, "k is 65")
+
+
+def test_a_key_that_its_architecture_does_not_know_is_no_fact(tmp_path: Path) -> None:
+    assert "k" not in inspect(write_saelens(tmp_path, k=5)).facts
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("architecture", ["standard", "transcoder", "topk"])
+def test_null_says_nothing(architecture: str, old: bool, tmp_path: Path) -> None:
+    d_out = 12 if "transcoder" in architecture else 0
+    source = write_saelens(tmp_path / "in", architecture, d_out)
+    cfg = json.loads((source / "cfg.json").read_text())
+    cfg |= {"apply_b_dec_to_input": None, "rescale_acts_by_decoder_norm": None}
+    (source / "cfg.json").write_text(json.dumps(cfg | ({"metadata": None} if old else {})))
+    done = convert(source, tmp_path / "out")
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert done.info.get("apply_b_dec_to_input") is (d_out == 0)
 
 
 # --- before version 6 ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from saes.converter import convert, inspect, load
-from saes.errors import BrokenFile, UnsupportedArchitecture
+from saes.errors import BadFact, BrokenFile, UnsupportedArchitecture
 from tests.fixtures import tensors, write_saelens
 from tests.formats.saelens_folders import refused, scaled, write_not_plain
 
@@ -89,17 +89,35 @@ def whitened(folder: Path, architecture: str = "standard", **changes: Any) -> Pa
 def test_a_factor_that_cannot_be_folded_is_refused(architecture: str, tmp_path: Path) -> None:
     write = write_not_plain if architecture == "temporal" else write_saelens
     source = write(tmp_path, architecture, normalize_activations="expected_average_only_in")
-    refused(source, UnsupportedArchitecture, "cannot be folded", norm_scaling_factor=0.37)
+    refused(source, BadFact, "cannot be folded", norm_scaling_factor=0.37)
+    (source / "activation_scaler.json").write_text('{"scaling_factor": 0.37}')
+    refused(source, UnsupportedArchitecture, "cannot be folded")
 
 
 def test_a_factor_that_would_leave_nothing_is_refused(tmp_path: Path) -> None:
-    refused(scaled(tmp_path, 1e-320), UnsupportedArchitecture, "norm_scaling_factor of")
+    source = scaled(tmp_path, 1e-320)
+    refused(source, UnsupportedArchitecture, "norm_scaling_factor of")
+    refused(source, BadFact, "norm_scaling_factor of", norm_scaling_factor=1e40)
 
 
 def test_a_factor_without_its_normalisation_is_refused(tmp_path: Path) -> None:
-    refused(
-        write_saelens(tmp_path), UnsupportedArchitecture, "belongs to", norm_scaling_factor=0.37
-    )
+    refused(write_saelens(tmp_path), BadFact, "belongs to", norm_scaling_factor=0.37)
+
+
+@pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka_batchtopk"])
+def test_the_released_form_of_batch_topk_may_be_stated_and_no_other(
+    architecture: str, tmp_path: Path
+) -> None:
+    source = write_saelens(tmp_path / "in", architecture, topk_threshold=np.array(1.25), k=4.0)
+    silent = load(source)
+    done = convert(source, tmp_path / "out", facts={"architecture": "jumprelu"})
+    assert done.certificate is not None
+    assert done.certificate.passed
+    assert done.info.get("training_architecture") == architecture
+    for name, tensor in load(source, facts={"architecture": "jumprelu"}).tensors.items():
+        assert np.array_equal(tensor.all(), silent.tensors[name].all()), name
+    refused(source, BadFact, "architecture", architecture="topk")
+    refused(source, BadFact, "k belongs to top-k", k=5)
 
 
 def test_a_folded_bf16_sae_is_kept_in_float32(tmp_path: Path) -> None:

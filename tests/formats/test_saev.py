@@ -188,3 +188,16 @@ def test_a_file_of_the_first_versions_can_be_stated_as_centred(tmp_path: Path) -
 
     facts = {"apply_b_dec_to_input": True}
     assert_computes(run, tmp_path / "in", "sae.pt", tmp_path / "out", facts=facts)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.int32])
+def test_a_threshold_keeps_its_digits_whatever_the_weights_are(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    threshold = torch.tensor(1 + 1 / 1024).to(dtype)
+    weights = {name: it.bfloat16() for name, it in tree().items()}
+    path = tmp_path / "in" / "sae.pt"
+    write(path, later("BatchTopK"), {**weights, "activation.threshold": threshold})
+    run = forward(weights, float(threshold))
+    assert_computes(run, tmp_path / "in", "sae.pt", tmp_path / "out")
+    assert set(load(tmp_path / "in").tensors["threshold"].all()) == {float(threshold)}

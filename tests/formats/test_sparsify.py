@@ -1,15 +1,17 @@
 """sparsify: what SparseCoder computes, today and in its first months."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from saes.converter import inspect, load
-from saes.errors import BrokenFile, SaeError, UnsupportedArchitecture
+from saes.converter import convert, inspect, load
+from saes.errors import BadFact, BrokenFile, SaeError, UnsupportedArchitecture
 from saes.formats import FolderSource, by_slug
 from tests.formats.sparse_coders import (
+    CFG,
     D_IN,
     D_SAE,
     RUN,
@@ -67,6 +69,34 @@ def test_transcoders_announced_by_their_run_alone_subtract_b_dec(tmp_path: Path)
     assert info.get("apply_b_dec_to_input") is False  # it has gone into b_enc
     assert_is(state(), root)
     assert inspect(write(tmp_path / "new", run=run), WHERE).get("architecture") == "topk"
+
+
+def test_transcode_null_says_as_little_as_no_transcode(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", run={**RUN, "transcode": True})
+    cfg = root / WHERE / "cfg.json"
+    cfg.write_text(json.dumps({**CFG, "transcode": None, "multi_topk": None, "signed": None}))
+    assert inspect(root, WHERE).get("architecture") == "topk_transcoder"
+    assert_is(state(), root)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("normalize_activations", "layer_norm"), ("apply_b_dec_to_input", True), ("k", D_SAE + 1),
+        ("norm_scaling_factor", 2.0), ("generation", 1), ("orientation", "d_in,d_sae"),
+        ("architecture", "topk"),
+    ],
+)  # fmt: skip
+def test_what_no_transcoder_can_be_is_not_stated_of_it(
+    fact: str, value: Any, tmp_path: Path
+) -> None:
+    write(tmp_path, transcode=True)
+    with pytest.raises(BadFact, match=f"{fact}|topk_transcoder"):
+        inspect(tmp_path, WHERE, given={fact: value})
+    harmless = {"normalize_activations": "none", "apply_b_dec_to_input": False, "k": 3}
+    done = convert(tmp_path, tmp_path / "out", "mistudio", WHERE, facts=harmless)
+    assert done.certificate is not None
+    assert done.certificate.passed
 
 
 def test_groupmax_is_recognised_and_kept(tmp_path: Path) -> None:

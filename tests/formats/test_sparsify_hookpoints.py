@@ -57,7 +57,7 @@ def test_a_transcoder_reads_the_modules_input(tmp_path: Path) -> None:
 def test_the_run_tells_model_data_and_context(tmp_path: Path) -> None:
     info = inspect(write(tmp_path, run=RUN), WHERE)
     told = (info.get("model_name"), info.get("dataset_path"), info.get("context_size"))
-    assert told == ("pythia-160m", "me/pile", 2048)
+    assert told == ("EleutherAI/pythia-160m", "me/pile", 2048)
     assert info.facts["model_name"].origin == Origin.FILE
     assert sorted(info.files) == [
         "run/config.json",
@@ -71,7 +71,8 @@ def test_one_of_several_seeds_knows_hookpoint_and_run(tmp_path: Path) -> None:
     write(tmp_path, where=where)
     (tmp_path / "run" / "config.json").write_text(json.dumps(RUN))
     info = inspect(tmp_path, where)
-    assert (info.get("hf_hook_name"), info.get("model_name")) == ("layers.3", "pythia-160m")
+    told = (info.get("hf_hook_name"), info.get("model_name"))
+    assert told == ("layers.3", "EleutherAI/pythia-160m")
 
 
 def test_an_sae_at_the_root_takes_the_only_hookpoint_of_its_run(tmp_path: Path) -> None:

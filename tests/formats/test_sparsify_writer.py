@@ -96,3 +96,12 @@ def test_tensors_of_several_dtypes_are_written_in_the_one_that_loses_nothing(
     assert {it.dtype for it in written.values()} == {torch.float32}
     assert torch.equal(written["W_dec"], state()["W_dec"].bfloat16().float())
     assert torch.equal(written["encoder.bias"], state()["encoder.bias"])
+
+
+@pytest.mark.parametrize("model", ["EleutherAI/pythia-160m", "gpt2-small"])
+def test_the_model_comes_back_under_its_whole_name(model: str, tmp_path: Path) -> None:
+    source = write_saelens(tmp_path / "in", "topk")
+    facts = {"model_name": model, "hook_name": "hook_embed"}
+    convert(source, tmp_path / "out", "sparsify", facts=facts)
+    info = inspect(tmp_path / "out")
+    assert (info.get("model_name"), info.get("hook_name")) == (model, None)

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from saes.converter import convert, inspect, load
 from saes.errors import (
+    BadFact,
     BrokenFile,
     CannotRepresent,
     NotThisFormat,
@@ -174,3 +175,19 @@ def test_a_file_cut_anywhere_in_its_header_is_broken(tmp_path: Path) -> None:
 def test_names_find_each_and_invent_none() -> None:
     names = [f"{WHERE}/conf.yaml", f"{WHERE}/latest_ckpt.safetensors", "other/conf.yaml"]
     assert [(it.where, it.format) for it in find_saes(names)] == [(WHERE, "temporal")]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"k": 3}, {"architecture": "topk"}, {"apply_b_dec_to_input": False},
+        {"normalize_activations": "none"}, {"norm_scaling_factor": 2}, {"generation": 1},
+    ],
+)  # fmt: skip
+def test_nothing_is_stated_of_it_that_its_files_settle(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    written(tmp_path, weights())
+    with pytest.raises(BadFact):
+        inspect(tmp_path, WHERE, given=given)
+    assert inspect(tmp_path, WHERE, given={"model_name": "gpt2"}).get("model_name") == "gpt2"
