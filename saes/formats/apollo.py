@@ -25,10 +25,10 @@ from saes.formats.base import (
     parent,
 )
 from saes.formats.configs import Config, read_yaml
-from saes.formats.containers import Container, Member, broken
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
+from saes.formats.files.containers import Container, Member, broken
+from saes.formats.files.rereading import Reread, reopen
 from saes.formats.names import hook_layer, site_of
-from saes.formats.rereading import Reread, reopen
 from saes.formats.single import TORCH, is_leftover, opened, stated
 from saes.reference import Plain, Reference, relu
 from saes.tensors import row_norms

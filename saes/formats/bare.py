@@ -27,13 +27,13 @@ from saes.formats.base import (
 )
 from saes.formats.circuit_tracer_transcoder import CircuitTracerTranscoder
 from saes.formats.connor_rob_hook_z import ConnorRobHookZ
-from saes.formats.containers import Container
 from saes.formats.deepseek_r1 import DeepSeekR1
 from saes.formats.family import Family, Layout, Reading, dimensions
+from saes.formats.files.containers import Container
+from saes.formats.files.rereading import Reread, reopen
 from saes.formats.given import K, refuse_missing
 from saes.formats.neighbours import SAE_WORDS, has_tokenizer, says_sae
 from saes.formats.qwen_scope import QwenScope
-from saes.formats.rereading import Reread, reopen
 from saes.formats.single import TORCH, activation_of, base_of, is_leftover, opened, stated
 from saes.reference import Activation, Matrix, Reference
 

@@ -23,8 +23,8 @@ from saes.formats.base import (
     inside,
 )
 from saes.formats.circuit_tracer_files import CONFIG, told_by, yaml_of
-from saes.formats.containers import Container, read_safetensors
 from saes.formats.family import Family, Reading
+from saes.formats.files.containers import Container, read_safetensors
 from saes.formats.given import dtype_words
 from saes.formats.names import hints_from
 from saes.formats.single import stated

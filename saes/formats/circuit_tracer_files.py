@@ -11,7 +11,7 @@ from typing import Any
 from saes.errors import BrokenFile, NotThisFormat
 from saes.formats.base import Fact, Origin, Source, Tree, as_facts, inside, parent
 from saes.formats.configs import Config, read_yaml
-from saes.formats.containers import Container, read_safetensors
+from saes.formats.files.containers import Container, read_safetensors
 
 CONFIG, WANDB = "config.yaml", ("wandb-config.yaml", "wanb-config.yaml")  # both are out there
 LOOKS_FOR = "`layer_N.safetensors` with `config.yaml` or `wandb-config.yaml`"

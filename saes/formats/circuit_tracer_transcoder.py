@@ -41,11 +41,11 @@ from saes.formats.circuit_tracer_files import (
     told_by,
     weight_file,
 )
-from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
+from saes.formats.files.containers import Container
+from saes.formats.files.rereading import Reread, reopen
 from saes.formats.given import K, cleaned
 from saes.formats.names import hints_from
-from saes.formats.rereading import Reread, reopen
 from saes.formats.single import stated
 from saes.tensors import Held
 

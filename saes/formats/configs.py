@@ -13,7 +13,7 @@ import yaml
 
 from saes.errors import BrokenFile, TooLarge
 from saes.formats.base import Source
-from saes.formats.containers import parse_json
+from saes.formats.files.containers import parse_json
 
 MAX_DEPTH = 32
 MAX_TEXT = 4096

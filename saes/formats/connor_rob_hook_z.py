@@ -11,8 +11,8 @@ from saes.errors import BrokenFile, NotThisFormat
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts
 from saes.formats.configs import Config, read_config
 from saes.formats.family import Family, Layout, Reading, dimensions
+from saes.formats.files.rereading import reopen
 from saes.formats.names import hook_layer, site_of
-from saes.formats.rereading import reopen
 from saes.formats.single import base_of, opened, stated
 from saes.reference import Plain, Reference, relu
 

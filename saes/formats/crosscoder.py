@@ -9,8 +9,8 @@ from saes.errors import NotThisFormat, UnsupportedArchitecture
 from saes.formats.architectures import NOT_PLAIN
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts, inside
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container, broken
 from saes.formats.family import Family, Layout, Reading
+from saes.formats.files.containers import Container, broken
 from saes.formats.names import hook_layer, site_of
 from saes.formats.single import opened, stated
 from saes.reference import Reference

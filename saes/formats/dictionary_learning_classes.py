@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from saes.errors import BrokenFile, UnsupportedArchitecture
 from saes.formats.architectures import Shape
-from saes.formats.containers import Container
 from saes.formats.family import Layout
+from saes.formats.files.containers import Container
 
 LINEAR = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "decoder.weight"}
 OWN = {name: name for name in ("W_enc", "b_enc", "W_dec", "b_dec")}

@@ -9,9 +9,9 @@ from typing import Any
 from saes.errors import BrokenFile, NotThisFormat, TooLarge, UnsafeFormat, UnsupportedArchitecture
 from saes.formats.base import Source, Tree, inside, parent
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container
 from saes.formats.dictionary_learning_classes import CLASSES, TRAINERS
-from saes.formats.opening import open_container
+from saes.formats.files.containers import Container
+from saes.formats.files.opening import open_container
 from saes.formats.single import WEIGHTS
 
 AE, CONFIG, MIXIN = "ae.pt", "config.json", "model.safetensors"

@@ -11,7 +11,7 @@ import numpy as np
 
 from saes import reference as plain
 from saes.formats.base import SaeInfo
-from saes.formats.rereading import reopen
+from saes.formats.files.rereading import reopen
 from saes.reference import Activation, Floats, Matrix
 
 UNCENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")

@@ -11,8 +11,8 @@ from saes.formats import dictionary_learning_classes as classes
 from saes.formats.base import Sae, SaeInfo
 from saes.formats.dictionary_learning_classes import DictClass
 from saes.formats.dictionary_learning_sites import submodule_name
-from saes.formats.pt_writing import Number, Written, write_pt
-from saes.formats.writing import write_json
+from saes.formats.files.pt_writing import Number, Written, write_pt
+from saes.formats.files.writing import write_json
 from saes.progress import Reporter
 from saes.tensors import LazyTensor, to_floats
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from saes.errors import BrokenFile
 from saes.formats.architectures import Shape, check_tensors, is_transcoder, standard_shapes
 from saes.formats.base import Facts, Folder, Given, Sae, SaeInfo, Source, Tree
-from saes.formats.containers import Container
+from saes.formats.files.containers import Container
 from saes.formats.given import cleaned, dtype_words, refuse_missing, refuse_not_plain
 from saes.formats.names import hints_from
 from saes.tensors import LazyTensor

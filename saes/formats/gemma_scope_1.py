@@ -13,14 +13,14 @@ import numpy as np
 from saes import reference as plain
 from saes.errors import BrokenFile, MissingFact, NotThisFormat
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts, inside
-from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
+from saes.formats.files.containers import Container
+from saes.formats.files.opening import open_container
+from saes.formats.files.rereading import reopen
 from saes.formats.folding import divided, times
 from saes.formats.gemma_scope_stated import refuse_misstated
 from saes.formats.given import cleaned, with_given
 from saes.formats.names import hints_from, site_of
-from saes.formats.opening import open_container
-from saes.formats.rereading import reopen
 
 if TYPE_CHECKING:
     from saes.reference import Reference

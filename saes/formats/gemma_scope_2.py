@@ -24,8 +24,10 @@ from saes.formats.base import (
     parent,
 )
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, dimensions
+from saes.formats.files.containers import Container
+from saes.formats.files.opening import open_container
+from saes.formats.files.rereading import reopen
 from saes.formats.gemma_scope_1 import CONSTANTS
 from saes.formats.gemma_scope_2_parts import (
     AFFINE,
@@ -39,8 +41,6 @@ from saes.formats.gemma_scope_2_parts import (
 from saes.formats.gemma_scope_stated import FOREIGN, refuse_misstated
 from saes.formats.given import cleaned, refuse_not_plain, with_given
 from saes.formats.names import hints_from
-from saes.formats.opening import open_container
-from saes.formats.rereading import reopen
 from saes.formats.stated import refuse_unfit
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from saes.errors import UnsupportedArchitecture
 from saes.formats.architectures import check_tensors
 from saes.formats.base import Fact, Facts, Origin, TensorSpec, as_facts
 from saes.formats.configs import Config
-from saes.formats.containers import Container
+from saes.formats.files.containers import Container
 from saes.formats.given import dtype_words
 
 SUFFIX = ".safetensors"

@@ -14,13 +14,13 @@ from saes.formats import lm_saes
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts
 from saes.formats.catalogue import known
 from saes.formats.configs import Config
-from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
+from saes.formats.files.containers import Container
+from saes.formats.files.opening import open_container
+from saes.formats.files.rereading import reopen
 from saes.formats.given import cleaned, with_given
 from saes.formats.lm_saes import Model, Scale
 from saes.formats.lm_saes_reference import BUFFERS, forward, stated
-from saes.formats.opening import open_container
-from saes.formats.rereading import reopen
 
 if TYPE_CHECKING:
     from saes.reference import Reference

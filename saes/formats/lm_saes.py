@@ -15,8 +15,8 @@ from saes.errors import BrokenFile, MissingFact, UnsupportedArchitecture
 from saes.formats.architectures import is_transcoder
 from saes.formats.base import Facts, Folder, Given, Origin, Source, Tree, as_facts, inside, parent
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container
 from saes.formats.family import Layout, Tensors
+from saes.formats.files.containers import Container
 from saes.formats.folding import divided, times
 from saes.formats.given import dtype_words
 from saes.formats.names import hints_from, hook_layer, site_of

@@ -40,14 +40,14 @@ from saes.formats.base import (
     parent,
 )
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container, read_safetensors
 from saes.formats.family import Layout, Tensors
+from saes.formats.files.containers import Container, read_safetensors
+from saes.formats.files.writing import write_json, write_safetensors
 from saes.formats.given import DESCRIPTIVE, cleaned, refuse_missing, with_given
 from saes.formats.mistudio_beside import CHECKPOINT, METADATA
 from saes.formats.mistudio_exports import CFG
 from saes.formats.mistudio_given import TURNED, Possible, possible, refuse_unfit
 from saes.formats.names import hints_from
-from saes.formats.writing import write_json, write_safetensors
 from saes.progress import Reporter
 from saes.tensors import BITS, LazyTensor, to_bits
 

@@ -23,7 +23,7 @@ from saes.formats.base import (
     inside,
 )
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container, read_safetensors
+from saes.formats.files.containers import Container, read_safetensors
 from saes.formats.given import GENERATION, NORMALISATION, K, dtype_words, with_given
 from saes.formats.mistudio_beside import normalisation, of_percent
 from saes.formats.mistudio_classes import TRANSCODERS, WITH_TOPK

@@ -20,13 +20,13 @@ from saes.formats.base import (
     Source,
     as_facts,
 )
-from saes.formats.containers import Container
+from saes.formats.files.containers import Container
+from saes.formats.files.opening import open_container
 from saes.formats.given import GENERATION, NORMALISATION, K, dtype_words, with_given
 from saes.formats.mistudio_beside import CHECKPOINT, CLASSES, read_beside
 from saes.formats.mistudio_classes import KINDS, TRANSCODERS, WITH_TOPK
 from saes.formats.mistudio_given import TURNED, Possible, means_topk, possible, refuse_unfit
 from saes.formats.names import hints_from
-from saes.formats.opening import open_container
 from saes.tensors import LazyTensor
 
 PREFIX = "model."

@@ -9,7 +9,7 @@ import numpy as np
 from saes import reference as plain
 from saes.formats.architectures import TOPK
 from saes.formats.base import Given, SaeInfo
-from saes.formats.rereading import Reread, reopen
+from saes.formats.files.rereading import Reread, reopen
 from saes.tensors import to_bits, to_floats
 
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from saes.errors import BrokenFile, UnsupportedArchitecture
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts
-from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, dimensions
+from saes.formats.files.containers import Container
+from saes.formats.files.rereading import reopen
 from saes.formats.given import refuse_not_plain
-from saes.formats.rereading import reopen
 from saes.formats.single import activation_of, opened, stated
 from saes.reference import Plain, Reference
 

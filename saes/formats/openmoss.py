@@ -15,14 +15,14 @@ from saes.formats import lm_saes
 from saes.formats.architectures import TOPK
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts
 from saes.formats.configs import Config
-from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
+from saes.formats.files.containers import Container
+from saes.formats.files.opening import open_container
+from saes.formats.files.rereading import Reread, reopen
 from saes.formats.given import K, cleaned, dtype_words, refuse_not_plain, with_given
 from saes.formats.lm_saes import Model, Scale
 from saes.formats.lm_saes_reference import BUFFERS, forward, stated
 from saes.formats.names import hints_from
-from saes.formats.opening import open_container
-from saes.formats.rereading import Reread, reopen
 from saes.formats.stated import check_k, refuse_unfit
 from saes.reference import Activation, Floats
 from saes.tensors import WIDER, row_norms

@@ -33,7 +33,7 @@ from saes.formats.base import (
 )
 from saes.formats.catalogue import known
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container, read_safetensors
+from saes.formats.files.containers import Container, read_safetensors
 from saes.formats.given import K, cleaned, dtype_words, refuse_missing, with_given
 from saes.formats.names import hints_from, hook_layer, site_of
 from saes.formats.saelens_legacy import migrated

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from saes import reference as plain
 from saes.errors import UnsupportedArchitecture
 from saes.formats.base import Given
-from saes.formats.rereading import Reread, reopen
+from saes.formats.files.rereading import Reread, reopen
 from saes.reference import Floats, Tick
 
 

@@ -12,7 +12,7 @@ from saes.errors import BadFact, BrokenFile, UnsupportedArchitecture
 from saes.formats.architectures import check_tensors, is_transcoder
 from saes.formats.base import Fact, Facts, Folder, Origin, Sae, SaeInfo, Source, inside
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container, read_safetensors
+from saes.formats.files.containers import Container, read_safetensors
 from saes.formats.saelens_config import BATCH_TOPK
 from saes.formats.saelens_whitening import whitened, whitening_shapes
 from saes.tensors import WIDER, Held, LazyTensor, row_norms

@@ -5,7 +5,7 @@ import numpy as np
 from saes.errors import UnsupportedArchitecture
 from saes.formats.architectures import Shape, is_transcoder
 from saes.formats.base import Facts, Folder
-from saes.formats.containers import Container
+from saes.formats.files.containers import Container
 from saes.tensors import WIDER, Bits, Floats, Held, LazyTensor, to_bits, vector_times
 
 Tensors = dict[str, LazyTensor]

@@ -13,6 +13,7 @@ import numpy as np
 from saes.errors import CannotRepresent
 from saes.formats.architectures import NORMALISATIONS, is_transcoder
 from saes.formats.base import Origin, Sae, SaeInfo
+from saes.formats.files.writing import write_json, write_safetensors
 from saes.formats.given import DTYPES
 from saes.formats.saelens_config import (
     ARCHITECTURES,
@@ -21,7 +22,6 @@ from saes.formats.saelens_config import (
     RESHAPES,
     TEMPORAL_NORMALISATIONS,
 )
-from saes.formats.writing import write_json, write_safetensors
 from saes.progress import Reporter
 from saes.tensors import LazyTensor, to_bits, to_floats
 

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 from saes.errors import NotThisFormat, UnsupportedArchitecture
 from saes.formats.base import Facts, Folder, Given, Origin, SaeInfo, Source, Tree, as_facts
 from saes.formats.configs import Config
-from saes.formats.containers import Container, broken, parse_json
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
+from saes.formats.files.containers import Container, broken, parse_json
+from saes.formats.files.pt import read_pt
+from saes.formats.files.rereading import reopen
 from saes.formats.given import refuse_not_plain
-from saes.formats.pt import read_pt
-from saes.formats.rereading import reopen
 from saes.formats.single import TORCH, base_of, spread, stated
 from saes.reference import Plain, Reference, jumprelu, relu
 

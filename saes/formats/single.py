@@ -8,10 +8,10 @@ import numpy as np
 from saes.errors import BadFact, BrokenFile, NotThisFormat
 from saes.formats.architectures import PLAIN, TOPK, is_transcoder
 from saes.formats.base import Fact, Facts, Folder, Given, Origin, SaeInfo, Source
-from saes.formats.containers import Container
+from saes.formats.files.containers import Container
+from saes.formats.files.opening import open_container
+from saes.formats.files.rereading import reopen
 from saes.formats.given import with_given
-from saes.formats.opening import open_container
-from saes.formats.rereading import reopen
 from saes.formats.stated import refuse_others, refuse_unfit
 from saes.reference import Activation, Floats, Plain, abstopk, relu, topk
 from saes.tensors import BITS, Held

@@ -26,10 +26,10 @@ from saes.formats.base import (
     parent,
 )
 from saes.formats.configs import Config, read_config
-from saes.formats.containers import Container
 from saes.formats.family import Family, Layout, Reading, Tensors, dimensions
+from saes.formats.files.containers import Container
+from saes.formats.files.opening import open_container
 from saes.formats.given import K, refuse_not_plain
-from saes.formats.opening import open_container
 from saes.formats.single import stated
 from saes.progress import Reporter
 from saes.tensors import Held, vector_times

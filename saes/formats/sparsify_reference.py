@@ -11,7 +11,7 @@ from typing import Any
 from saes import reference as plain
 from saes.formats.architectures import is_transcoder
 from saes.formats.base import SaeInfo
-from saes.formats.rereading import reopen
+from saes.formats.files.rereading import reopen
 
 
 def forward(path: Path, cfg: Mapping[str, Any], info: SaeInfo) -> plain.Plain:

@@ -8,7 +8,7 @@ from typing import Any
 
 from saes.errors import CannotRepresent
 from saes.formats.base import Sae, SaeInfo
-from saes.formats.writing import write_json, write_safetensors
+from saes.formats.files.writing import write_json, write_safetensors
 from saes.progress import Reporter
 from saes.tensors import LazyTensor
 

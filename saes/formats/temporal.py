@@ -23,8 +23,8 @@ from saes.formats.base import (
     inside,
 )
 from saes.formats.configs import Config, read_yaml
-from saes.formats.containers import Container, read_safetensors
 from saes.formats.family import Family, Reading, Tensors
+from saes.formats.files.containers import Container, read_safetensors
 from saes.formats.given import cleaned, dtype_words
 from saes.formats.names import hints_from
 from saes.formats.single import stated

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from saes.formats import FolderSource
-from saes.formats.opening import open_container
-from saes.formats.pt import read_pt
+from saes.formats.files.opening import open_container
+from saes.formats.files.pt import read_pt
 from tests.attacks.test_files import Payload, archive, opened, pickles, refused
 
 

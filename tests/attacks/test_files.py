@@ -22,7 +22,7 @@ import torch
 from saes.converter import inspect
 from saes.errors import BrokenFile, SaeError
 from saes.formats import FolderSource
-from saes.formats.opening import open_container
+from saes.formats.files.opening import open_container
 from tests.fixtures import tensors, write_saelens
 
 CANARY = Path("/tmp/mistudio-canary")

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 from saes.errors import BrokenFile, PathNotFound, UnsafeName
 from saes.formats import FolderSource, identify
-from saes.formats.containers import read_safetensors
-from saes.formats.npz import read_npz
-from saes.formats.writing import write_safetensors
+from saes.formats.files.containers import read_safetensors
+from saes.formats.files.npz import read_npz
+from saes.formats.files.writing import write_safetensors
 from saes.progress import Silent, Stopped
 from saes.tensors import Held, LazyTensor, Stored
 from tests.fixtures import SAMPLES, Array, Sample, tensors

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 
 from saes.errors import BrokenFile, DiskFull, SaeError, UnsafeFormat, UnsupportedArchitecture
 from saes.formats import FolderSource
-from saes.formats.containers import Container
-from saes.formats.inflate import ZipContent, unnamed_file
-from saes.formats.npz import npz_of
-from saes.formats.opening import open_container
-from saes.formats.pickles import described
-from saes.formats.pt import read_pt
-from saes.formats.zips import read_zip
+from saes.formats.files.containers import Container
+from saes.formats.files.inflate import ZipContent, unnamed_file
+from saes.formats.files.npz import npz_of
+from saes.formats.files.opening import open_container
+from saes.formats.files.pickles import described
+from saes.formats.files.pt import read_pt
+from saes.formats.files.zips import read_zip
 from tests.fixtures import SAMPLES
 from tests.formats.test_containers import Watched, weight_bytes
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from saes.formats import FolderSource, pt_writing
-from saes.formats.opening import open_container
-from saes.formats.pt_writing import Number, Written, write_pt
+from saes.formats import FolderSource
+from saes.formats.files import pt_writing
+from saes.formats.files.opening import open_container
+from saes.formats.files.pt_writing import Number, Written, write_pt
 from saes.progress import Silent, Stopped
 from saes.tensors import Bits, Held, LazyTensor, to_bits
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from saes.converter import convert
 from saes.errors import SaeError, UnsupportedArchitecture
-from saes.formats.rereading import Reread, reopen
+from saes.formats.files.rereading import Reread, reopen
 from saes.tensors import Floats
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

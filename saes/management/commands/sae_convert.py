@@ -40,9 +40,7 @@ class Command(BaseCommand):
             )  # fmt: skip
         except SaeError as error:
             bar.close()
-            raise CommandError(
-                "\n".join([f"{error} {error.next_step}", *_next(error)])
-            ) from error
+            raise CommandError("\n".join([f"{error} {error.next_step}", *_next(error)])) from error
         bar.close()
         self._report(done)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from saes.errors import BrokenFile, TooLarge, UnsafeFormat
 from saes.formats.base import Source
-from saes.formats.containers import MAX_TENSORS, ZIP, broken, is_pickle
+from saes.formats.files.containers import MAX_TENSORS, ZIP, broken, is_pickle
 
 END, ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 END64, LOCATOR64 = b"PK\x06\x06", b"PK\x06\x07"

@@ -10,7 +10,7 @@ from typing import Any
 
 from saes.errors import UnsafeFormat, UnsupportedArchitecture
 from saes.formats.base import Source
-from saes.formats.containers import (
+from saes.formats.files.containers import (
     BYTES,
     MAX_NAME,
     MAX_TENSORS,
@@ -18,10 +18,10 @@ from saes.formats.containers import (
     Member,
     broken,
 )
-from saes.formats.inflate import ZipContent, whole
-from saes.formats.pickles import described
-from saes.formats.stand_ins import View, dtype_of
-from saes.formats.zips import Entry, read_zip
+from saes.formats.files.inflate import ZipContent, whole
+from saes.formats.files.pickles import described
+from saes.formats.files.stand_ins import View, dtype_of
+from saes.formats.files.zips import Entry, read_zip
 
 DATA = "data.pkl"
 MAX_PICKLE = 4 << 20

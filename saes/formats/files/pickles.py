@@ -11,8 +11,8 @@ from io import BytesIO
 from typing import Any
 
 from saes.errors import UnsafeFormat
-from saes.formats.containers import broken
-from saes.formats.stand_ins import CALLS, NAMES, BadPickle, Name, View, storage
+from saes.formats.files.containers import broken
+from saes.formats.files.stand_ins import CALLS, NAMES, BadPickle, Name, View, storage
 
 __all__ = ["View", "described"]
 

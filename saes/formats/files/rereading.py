@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from saes.errors import BrokenFile, UnsupportedArchitecture
-from saes.formats.pickles import View, described
+from saes.formats.files.pickles import View, described
 from saes.reference import Floats, Matrix, Narrow
 
 PANEL = 4 << 20  # bytes read at a time

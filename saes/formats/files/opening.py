@@ -2,10 +2,10 @@
 
 from saes.errors import UnsafeFormat
 from saes.formats.base import Source
-from saes.formats.containers import ZIP, Container, is_pickle, read_safetensors
-from saes.formats.npz import npz_of
-from saes.formats.pt import is_torch, pt_of
-from saes.formats.zips import read_zip
+from saes.formats.files.containers import ZIP, Container, is_pickle, read_safetensors
+from saes.formats.files.npz import npz_of
+from saes.formats.files.pt import is_torch, pt_of
+from saes.formats.files.zips import read_zip
 
 TAR, TAR_AT = b"ustar", 257
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from saes.formats.containers import MAX_AXES
+from saes.formats.files.containers import MAX_AXES
 
 MAX_KEY = 20
 DTYPES = {

@@ -8,9 +8,9 @@ from typing import Any
 
 from saes.errors import UnsafeFormat
 from saes.formats.base import Source
-from saes.formats.containers import BYTES, Container, Member, broken, checked_shape
-from saes.formats.inflate import ZipContent, beginning
-from saes.formats.zips import Entry, read_zip
+from saes.formats.files.containers import BYTES, Container, Member, broken, checked_shape
+from saes.formats.files.inflate import ZipContent, beginning
+from saes.formats.files.zips import Entry, read_zip
 
 NPY = b"\x93NUMPY"
 MAX_ARRAY_HEADER = 4096

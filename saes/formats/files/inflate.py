@@ -18,8 +18,8 @@ import numpy as np
 
 from saes.errors import DiskFull, TooLarge
 from saes.formats.base import Folder, Source
-from saes.formats.containers import Member, broken
-from saes.formats.zips import LOCAL_SIZE, Entry
+from saes.formats.files.containers import Member, broken
+from saes.formats.files.zips import LOCAL_SIZE, Entry
 from saes.tensors import BITS, Bits, LazyTensor, Stored
 
 CHUNK = 1 << 20

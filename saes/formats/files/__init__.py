@@ -1,0 +1,1 @@
+"""Weight files: their headers, their numbers, and how they are written."""
