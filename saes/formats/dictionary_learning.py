@@ -33,7 +33,7 @@ from saes.formats.family import Family, Reading, Tensors, dimensions
 from saes.formats.folding import times
 from saes.formats.given import K, cleaned, dtype_words, refuse_not_plain
 from saes.formats.names import hints_from
-from saes.formats.neighbours import is_language_model
+from saes.formats.neighbours import is_upload_of_sae
 from saes.formats.single import spread, stated
 from saes.progress import Reporter
 from saes.tensors import Held
@@ -57,7 +57,6 @@ NO_THRESHOLD = MissingFact(
     {"topk": "the k largest features of each token fire, as many as a batch had on average"},
 )
 PLACES = ("hook_name", "hook_type")
-SAYS_SAE = ("sae", "dict", "autoencoder", "auto-encoder", "crosscoder", "topk", "transcoder")
 
 
 class DictionaryLearning(Family):
@@ -76,7 +75,7 @@ class DictionaryLearning(Family):
             if files.STEP.fullmatch(base) and files.config_of(tree, inside(folder, base))
         ]
         uploads = tree.folders_with(files.MIXIN, files.CONFIG)
-        return sorted({*finals, *steps, *(it for it in uploads if _says_sae(tree, it))})
+        return sorted({*finals, *steps, *(it for it in uploads if is_upload_of_sae(tree, it))})
 
     def files(self, tree: Tree, where: str) -> list[str]:
         weights = files.weights_of(tree, where) or where
@@ -118,14 +117,6 @@ class DictionaryLearning(Family):
         from saes.formats.dictionary_learning_writer import save
 
         return save(sae, target, progress)
-
-
-def _says_sae(tree: Tree, where: str) -> bool:
-    """config.json and model.safetensors are also a language model's: another name has to tell."""
-    if is_language_model(tree, where):
-        return False
-    name = f"{tree.repo_id or ''}/{where}".lower()
-    return tree.repo_id is None or any(word in name for word in SAYS_SAE)
 
 
 def _chosen(stored: Stored, given: Given) -> tuple[DictClass, list[MissingFact]]:

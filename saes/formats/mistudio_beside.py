@@ -13,7 +13,7 @@ from saes.formats.architectures import NORMALISATIONS
 from saes.formats.base import Source, Tree, inside, parent
 from saes.formats.configs import Config, read_config
 from saes.formats.names import hook_layer, site_of
-from saes.formats.neighbours import is_language_model
+from saes.formats.neighbours import is_upload_of_sae
 
 CHECKPOINT, METADATA, CONFIG = "checkpoint.safetensors", "metadata.json", "config.json"
 DOCUMENTED = ("model.safetensors", "model.pt")
@@ -34,7 +34,7 @@ CLASSES |= {name: name for name in CLASSES.values()}
 def documented(tree: Tree) -> list[str]:
     """Folders as the manual describes them, by names alone."""
     found = {folder for base in DOCUMENTED for folder in tree.folders_with(CONFIG, base)}
-    return sorted(it for it in found if not is_language_model(tree, it))
+    return sorted(it for it in found if is_upload_of_sae(tree, it))
 
 
 def weight_file(tree: Tree, where: str) -> str:

@@ -17,6 +17,11 @@ SAE_WORDS = re.compile(
     r"(?:^|[^a-z])saes?(?=$|[^a-z])|auto-?encoder|dictionary|transcoder|crosscoder|topk", re.I
 )
 
+UPLOADS = re.compile(
+    SAE_WORDS.pattern + r"|sae|dict|coder|sparse|mistudio|(?:^|[/_-])layer[._-]?\d+(?=$|[/_-])",
+    re.I,
+)
+
 
 def has_tokenizer(tree: Tree, folder: str) -> bool:
     """Or whatever else of a language model only: not what any training leaves behind."""
@@ -33,3 +38,11 @@ def is_language_model(tree: Tree, folder: str) -> bool:
 
 def says_sae(tree: Tree, name: str) -> bool:
     return SAE_WORDS.search(f"{tree.repo_id or ''}/{name}") is not None
+
+
+def is_upload_of_sae(tree: Tree, folder: str) -> bool:
+    """Whether config.json and model.safetensors in it are an SAE's: in a repository that takes a
+    word, for any model may lie there under these names."""
+    if is_language_model(tree, folder):
+        return False
+    return tree.repo_id is None or UPLOADS.search(f"{tree.repo_id}/{folder}") is not None

@@ -141,3 +141,5 @@ def test_a_language_model_is_no_sae_by_its_names() -> None:
     assert find(Tree(f"deep/{name}" for name in ("config.json", "model.pt"))) == ["deep"]
     assert not find(Tree([*names, "tokenizer.json"]))
     assert not find(Tree(["model.safetensors"]))
+    assert not find(Tree(names, "someone/vision-model"))
+    assert find(Tree(names, "someone/mistudio-sae")) == ["."]

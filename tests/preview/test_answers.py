@@ -159,7 +159,7 @@ def test_a_repository_without_saes_says_what_each_format_looks_for(hub: LocalHub
     hub.add_repo("a/none", {"model.safetensors": b"x", "cfg.json": b"{}", "params.npy": b"x"})
     found = look(hub, "a/none")
     assert found.rows == []
-    assert {"SAELens", "Gemma Scope", "miStudio"} <= found.refusals.keys()
+    assert {"SAELens", "Gemma Scope 1", "miStudio"} <= found.refusals.keys()
     assert all(found.refusals.values())
 
 

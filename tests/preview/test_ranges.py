@@ -24,7 +24,7 @@ Span = tuple[int, int]
 
 def names(count: int) -> list[str]:
     """Those of the real repository; if it lists fewer, more of the same kind."""
-    known = LISTINGS["ours"]["google/gemma-scope-2b-pt-mlp"]["files"]
+    known = LISTINGS["google/gemma-scope-2b-pt-mlp"]["files"]
     real = [name for name in known if name.endswith("params.npz")]
     more = (f"layer_{n}/width_32k/average_l0_{n}/params.npz" for n in range(1000))
     return [*real, *more][:count]
