@@ -93,9 +93,8 @@ def _of_both(one: Half, other: Half, tick: Tick) -> tuple[Floats, Floats]:
         behind = pool.submit(other, go_on)
         try:
             return one(lambda count: tick(2 * count)), behind.result()
-        except BaseException:
+        finally:
             over.set()
-            raise
 
 
 def same_bits(source: Sae, target: Sae, tick: Tick) -> Certificate:
