@@ -11,14 +11,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from saes.converter import convert, inspect, load
-from saes.errors import BrokenFile, NotThisFormat, SaeError
+from saes.errors import BrokenFile, CannotRepresent, NotThisFormat, SaeError
 from saes.formats import FORMATS, FolderSource, by_slug, find_saes, identify
-from saes.formats.architectures import TOPK
-from saes.formats.base import Format, Sae
+from saes.formats.architectures import NOT_PLAIN, PLAIN, TOPK
+from saes.formats.base import Format, Sae, WritableFormat
 from saes.reference import Plain, Reference
 from tests.fixtures import BY_NAME, SAMPLES, Array, Sample
 
 each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+WRITABLE = [family.slug for family in FORMATS if isinstance(family, WritableFormat)]
+ARCHITECTURES = (*PLAIN, *NOT_PLAIN)
 # The exporter lost decoder.bias; the training checkpoint's norms are folded only in the truth.
 DIFFERENT = {
     "mistudio_v1_community_format": ("b_dec",),
@@ -134,6 +136,25 @@ def test_its_conversion_is_certified_and_reads_back_bit_for_bit(
         whole = [slice(0, length) for length in tensor.shape]
         assert after.tensors[name].dtype == tensor.dtype
         assert np.array_equal(after.tensors[name].block(*whole), tensor.block(*whole)), name
+
+
+@each_sample
+@pytest.mark.parametrize("to", WRITABLE)
+def test_through_every_writer_that_can_hold_it_its_numbers_come_back(
+    sample: Sample, to: str, tmp_path: Path
+) -> None:
+    before = load(sample.repo, sample.where, sample.repo_id, sample.facts)
+    try:
+        convert(sample.repo, tmp_path, to, sample.where, sample.repo_id, sample.facts)
+    except CannotRepresent as refusal:
+        assert to != "mistudio"
+        assert any(f"{it}" in str(refusal) for it in (*before.info.facts, *ARCHITECTURES))
+        return
+    after = load(tmp_path)
+    assert after.info.format == to
+    assert after.tensors.keys() == before.tensors.keys()
+    for name, tensor in before.tensors.items():
+        assert np.array_equal(after.tensors[name].all(), tensor.all()), name
 
 
 @each_sample
