@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Given to `manage.py start` or to pytest: make test ARGS="tests/supervisor -x"
 ARGS ?=
+# `make lock UPGRADE=` adds what is new and keeps every other version.
+UPGRADE ?= --upgrade
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -55,7 +57,7 @@ lock: $(VENV)/.product ## Choose the newest versions anew: writes constraints.tx
 	( printf '%s\n' '# Every version that `make` installs, for Python 3.11 to 3.13. Written by `make lock`.' \
 	    '# torch is pinned by hand (TORCH in the Makefile); the CUDA packages that PyPI' \
 	    '# adds to it are left out: an unpinned install is 5.6 GB.'; \
-	  $(VENV)/bin/uv pip compile pyproject.toml --quiet --all-extras --universal --upgrade \
+	  $(VENV)/bin/uv pip compile pyproject.toml --quiet --all-extras --universal $(UPGRADE) \
 	    --python-version 3.11 --constraints $(VENV)/torch.txt --no-header --no-annotate \
 	    | grep -Ev '^(nvidia|cuda|triton)' ) > $(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt constraints.txt

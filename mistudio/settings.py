@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "channels",
     "django_rq",
     "django_htmx",
+    "ninja",  # for the assets of its documentation page
     "template_partials",
     "csp",
     "axes",
@@ -62,6 +63,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "saes.api.middleware.ApiMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -173,6 +175,9 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
+
+API_REQUESTS_PER_MINUTE = env.number("MISTUDIO_API_RATE", 600, 1, 1_000_000)
+NINJA_DEFAULT_THROTTLE_RATES = {"user": f"{API_REQUESTS_PER_MINUTE}/m"}
 
 LOGGING = {
     "version": 1,

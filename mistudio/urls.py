@@ -6,6 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from saes.api.main import api
+
 
 @login_not_required
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -17,6 +19,7 @@ _to_sign_in = RedirectView.as_view(pattern_name="sign-in", query_string=True)
 
 urlpatterns = [
     path("healthz", healthz),
+    path("api/v1/", api.urls),
     path("admin/login/", login_not_required(_to_sign_in)),
     path("admin/", admin.site.urls),
     path("", include("saes.urls")),

@@ -8,7 +8,6 @@ from saes.hub import Hub, Listing, RemoteFile
 from saes.models import Job, SaeFile
 from saes.progress import Reporter, Stage
 from saes.safe_names import target_in
-from saes.storage import sha256_of
 
 
 @dataclass
@@ -80,10 +79,8 @@ def is_intact(row: SaeFile, progress: Reporter) -> bool:
     home = services.library().home(row.sae_id)
     if not home.is_dir():
         raise errors.DataMissing("The SAE's folder is not there; is the data directory mounted?")
-    path = home / row.path
-    whole = path.is_file() and path.stat().st_size == row.size
-    if whole and sha256_of(path, lambda done: progress.advance(done, row.size)) == row.sha256:
+    if services.is_as_recorded(row, lambda done: progress.advance(done, row.size)):
         return True
-    path.unlink(missing_ok=True)
+    (home / row.path).unlink(missing_ok=True)
     row.delete()
     return False

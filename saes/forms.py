@@ -8,6 +8,7 @@ from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from saes.errors import MissingFact, SaeError
 from saes.hub import RepoRef
 from saes.models import Sae
+from saes.queries import SORTS
 from saes.services import DownloadRequest
 
 
@@ -122,16 +123,6 @@ class DeleteForm(forms.Form):
         required=False, label="Keep the files",
         help_text="They move to the folder kept/ of the data directory.",
     )  # fmt: skip
-
-
-SORTS = {
-    "newest": ("-created_at", "-id"),
-    "oldest": ("created_at", "id"),
-    "name": ("name", "id"),
-    "layer": ("layer", "d_sae", "id"),
-    "width": ("d_sae", "layer", "id"),
-    "size": ("-file_size_bytes", "id"),
-}
 
 
 class ListForm(forms.Form):

@@ -1,10 +1,9 @@
-"""Jobs: starting them, running them in a worker, stopping them, and finding them again."""
+"""Jobs: starting them, running them in a worker, and what becomes of them."""
 
 import logging
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from contextlib import contextmanager
 
 import django_rq
 from django.contrib.auth.models import User
@@ -14,16 +13,14 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from saes import pipeline, services, vault
-from saes.errors import AlreadyHere, Conflict, NeedsFacts, SaeError, WorkerKilled
-from saes.models import HubToken, Job, Sae
-from saes.processes import is_alive, is_of, this_process
+from saes.errors import AlreadyHere, Cancelled, Conflict, Crashed, NeedsFacts, NotReady, SaeError
+from saes.models import HubToken, Job, JobQuerySet, Sae
+from saes.processes import this_process
 from saes.progress import Stopped
-from saes.recorder import JobReporter, carry_over, nudge
+from saes.recorder import JobReporter, carry_over
 
 log = logging.getLogger(__name__)
 QUEUE = "sae"
-LET_GO_SECONDS = 5.0  # a worker notices within one second, unless the Hub is stalling
-MOST_DEATHS = 3  # workers killed at the same point: more of the same would not help
 
 
 # --- starting ------------------------------------------------------------------------------------
@@ -42,17 +39,24 @@ def start_download(
 
 def start_conversion(user: User | None, sae: Sae) -> Job:
     """Convert again from the source files on disk. Raises Conflict during another job."""
-    return _start(Job(kind=Job.Kind.CONVERT, sae=sae, created_by=user))
+    return start(Job(kind=Job.Kind.CONVERT, sae=sae, created_by=user))
 
 
-def retry(user: User | None, sae: Sae) -> Job:
-    """Go on where the last job failed. Raises Conflict during another job."""
-    kind = Job.Kind.CONVERT if sae.downloaded_at else Job.Kind.DOWNLOAD
-    token = vault.of(user) if user else None
-    return _start(Job(kind=kind, sae=sae, created_by=user, token=token))
+def start_export(user: User | None, sae: Sae, format: str) -> Job:
+    """Convert a ready SAE to another format, beside it. Raises CannotRepresent, NotReady."""
+    services.refuse_export(sae, format)
+    return start(Job(kind=Job.Kind.EXPORT, sae=sae, created_by=user, target=format))
 
 
-def _start(job: Job) -> Job:
+def start_verifying(user: User | None, sae: Sae) -> Job:
+    """Hash the files of a ready SAE again. Raises NotReady, Conflict."""
+    if sae.status != Sae.Status.READY:
+        raise NotReady(f"{sae.name} is not ready.")
+    return start(Job(kind=Job.Kind.VERIFY, sae=sae, created_by=user))
+
+
+def start(job: Job) -> Job:
+    """Raises Conflict where another job is at work on the SAE."""
     try:
         with transaction.atomic():
             return _queue(job)
@@ -62,16 +66,17 @@ def _start(job: Job) -> Job:
 
 def _queue(job: Job) -> Job:
     job.save(force_insert=True)
-    Sae.objects.filter(id=job.sae_id).update(
-        error_code="", error_message="", error_solution="", missing_facts=[]
-    )
+    if job.brings_in:
+        Sae.objects.filter(id=job.sae_id).update(
+            error_code="", error_message="", error_solution="", missing_facts=[]
+        )
     carry_over(job)
-    transaction.on_commit(lambda: _enqueue(job))
+    transaction.on_commit(lambda: enqueue(job))
     return job
 
 
-def _enqueue(job: Job) -> None:
-    """Hand the id to the queue. If Redis is away the row waits: recover() enqueues it later."""
+def enqueue(job: Job) -> None:
+    """Hand the id to the queue. If Redis is away the row waits: recovery enqueues it later."""
     try:
         django_rq.get_queue(QUEUE).enqueue(
             "saes.jobs.run",
@@ -111,28 +116,33 @@ def recording(job: Job) -> Iterator[JobReporter]:
     except Stopped:
         return  # whoever took the job has said what became of it
     except SaeError as error:
-        _fail(job, error)
+        fail(job, error)
     except OperationalError:
         log.warning("the database was busy for too long; %s starts again", job.id)
-        _requeue(job)
+        requeue(job)
     except Exception:  # the one broad except: a bug ends the job, with a reference for its user
         log.exception("job %s crashed", job.id)
-        message = (
+        crash = Crashed(
             f"Something unexpected went wrong. The reference for an administrator is {job.id}."
         )
-        _end(
-            job, Job.State.CRASHED, error_code="crashed", error_message=message,
-            error_solution="Retry; if it happens again, report the reference.",
-            traceback=traceback.format_exc(),
-        )  # fmt: skip
+        fields = {**said(crash), "traceback": traceback.format_exc()}
+        _end(job, Job.State.CRASHED, **fields)
 
 
-def _fail(job: Job, error: SaeError) -> None:
+def fail(job: Job, error: SaeError) -> None:
     if isinstance(error, NeedsFacts):
         facts = [fact.to_json() for fact in error.missing]
         Sae.objects.filter(id=job.sae_id).update(missing_facts=facts)
-    said = {"error_message": str(error), "error_solution": error.next_step}
-    _end(job, Job.State.FAILED, error_code=error.code, **said)
+    _end(job, Job.State.FAILED, **said(error))
+
+
+def said(error: SaeError) -> dict[str, str]:
+    """An error as the columns of a row."""
+    return {
+        "error_code": error.code,
+        "error_message": str(error),
+        "error_solution": error.next_step,
+    }
 
 
 def _end(job: Job, state: Job.State, **fields: object) -> bool:
@@ -143,18 +153,20 @@ def _end(job: Job, state: Job.State, **fields: object) -> bool:
             version=F("version") + 1, **fields,
         )  # fmt: skip
         if ended:
-            _after_end(job.id)
+            settle(job.id)
     return bool(ended)
 
 
-def _after_end(job_id: str) -> None:
-    """The SAE takes over the outcome."""
+def settle(job_id: str) -> None:
+    """A job has ended: its SAE takes over the outcome, and a token that was for it alone goes."""
     job = Job.objects.get(id=job_id)
-    Sae.objects.filter(id=job.sae_id).update(
-        error_code=job.error_code,
-        error_message=job.error_message,
-        error_solution=job.error_solution,
-    )
+    if job.brings_in:
+        Sae.objects.filter(id=job.sae_id).update(
+            error_code=job.error_code,
+            error_message=job.error_message,
+            error_solution=job.error_solution,
+        )
+    vault.wipe(job.token_id)
     carry_over(job)
 
 
@@ -167,7 +179,7 @@ def _tidy_up(job: Job) -> None:
         services.library().drop_parts(job.sae_id)
 
 
-# --- stopping ------------------------------------------------------------------------------------
+# --- stopping and going on -----------------------------------------------------------------------
 
 
 def cancel(job: Job) -> bool:
@@ -175,90 +187,43 @@ def cancel(job: Job) -> bool:
     with transaction.atomic():
         won = Job.objects.filter(id=job.id, state__in=Job.ACTIVE).update(
             state=Job.State.CANCELLED, ended_at=timezone.now(), bytes_reserved=0,
-            bytes_per_second=0, version=F("version") + 1, error_code="cancelled",
-            error_message="Cancelled.", error_solution="Retry to start it again.",
+            bytes_per_second=0, version=F("version") + 1, **said(Cancelled("Cancelled.")),
         )  # fmt: skip
         if won:
-            _after_end(job.id)
+            settle(job.id)
     if won and not job.lease:  # no worker is at it that would tidy up
         services.library().drop_parts(job.sae_id)
     return bool(won)
 
 
-def delete_sae(sae: Sae, *, keep_files: bool) -> str:
-    """Stop the SAE's job, then remove it. Returns where its files are kept, or nothing.
-
-    Raises Conflict where the files are to be kept and a worker does not let go of them in time.
-    """
-    if job := sae.active_job:
-        cancel(job)
-    shelf, sae_id = services.library(), sae.id
-    shelf.refuse_link(sae_id)
-    if keep_files:
-        with shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
-            kept = services.delete_but_keep(sae)
-        nudge(sae_id)
-        return shelf.relative(kept) if kept else ""
-    Sae.objects.filter(id=sae_id).delete()
-    nudge(sae_id)
-    # A worker that is still at it removes the files itself, once it notices.
-    with suppress(Conflict), shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
-        shelf.remove(sae_id)
-    return ""
+def pause(job: Job) -> bool:
+    """Stop a job for now: part files stay. False where it has ended or is paused already."""
+    rows = Job.objects.filter(id=job.id, state__in=(Job.State.QUEUED, Job.State.RUNNING))
+    return _move(job, rows, state=Job.State.PAUSED, bytes_reserved=0)
 
 
-def _no_check() -> None:
-    """Nobody can cancel a deletion."""
+def resume(job: Job) -> bool:
+    """A paused job goes on from its part files. False where it is not paused."""
+    rows = Job.objects.filter(id=job.id, state=Job.State.PAUSED)
+    return _move(job, rows, state=Job.State.QUEUED)
 
 
-# --- finding again -------------------------------------------------------------------------------
+def requeue(job: Job) -> bool:
+    """A job whose worker is gone, or could not go on, waits for another one."""
+    return _move(job, Job.objects.held(job), state=Job.State.QUEUED)
 
 
-def horse_died(job_id: str, pid: int) -> None:
-    """The process that ran this job was killed while its worker lives: probably out of memory."""
-    job = Job.objects.filter(id=job_id, state=Job.State.RUNNING).first()
-    if job is None or not is_of(job.worker, pid):
-        return  # another process has it by now
-    deaths = job.deaths + 1 if job.progress <= job.progress_at_death else 1
-    Job.objects.held(job).update(deaths=deaths, progress_at_death=job.progress)
-    if deaths >= MOST_DEATHS:
-        _fail(job, WorkerKilled(f"Its worker was killed {deaths} times."))
-    else:
-        _requeue(job)
-
-
-def recover() -> None:
-    """Jobs whose worker is gone go back to the queue, and queued ones that Redis lost come back."""
-    lost = set(Job.objects.lost())
-    for job in Job.objects.filter(state=Job.State.RUNNING):
-        if job in lost or not is_alive(job.worker):
-            _requeue(job)
-    _enqueue_lost()
-
-
-def _requeue(job: Job) -> None:
+def _move(job: Job, rows: JobQuerySet, **fields: object) -> bool:
+    """Take a job from whoever works at it, in one conditional write; hand it on if it waits."""
     with transaction.atomic():
-        won = Job.objects.held(job).update(
-            state=Job.State.QUEUED,
-            lease="",
-            worker="",
-            bytes_per_second=0,
-            version=F("version") + 1,
-        )
+        won = rows.update(
+            lease="", worker="", bytes_per_second=0, version=F("version") + 1,
+            updated_at=timezone.now(), **fields,
+        )  # fmt: skip
         if not won:
-            return
-        again = Job.objects.get(id=job.id)
-        carry_over(again)
-        transaction.on_commit(lambda: _enqueue(again))
-
-
-def _enqueue_lost() -> None:
-    limit = timezone.now() - timedelta(seconds=5)
-    waiting = Job.objects.filter(state=Job.State.QUEUED, updated_at__lt=limit)
-    if not waiting.exists():
-        return
-    queue = django_rq.get_queue(QUEUE)
-    known = set(queue.get_job_ids()) | set(queue.started_job_registry.get_job_ids(cleanup=False))
-    for job in waiting:
-        if f"{job.id}-{job.attempt}" not in known:
-            _enqueue(job)
+            return False
+        moved = Job.objects.get(id=job.id)
+        carry_over(moved)
+        if moved.state == Job.State.QUEUED:
+            transaction.on_commit(lambda: enqueue(moved))
+    return True

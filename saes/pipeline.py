@@ -4,6 +4,7 @@ Every function may be killed at any point and called again: what is finished is 
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from django.db import transaction
@@ -11,13 +12,13 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from saes import converter, errors, services
+from saes.admission import own_files
 from saes.certificate import Certificate
 from saes.fetching import Fetching, is_intact
-from saes.formats import by_slug, find_saes
+from saes.formats import by_slug
 from saes.hub import Hub, HubSource, Listing, RemoteFile, RepoRef
 from saes.models import Job, Sae, SaeFile
 from saes.progress import Reporter, Stage
-from saes.safe_names import refuse_unsafe
 from saes.storage import MARGIN, Written, sha256_of
 
 
@@ -28,7 +29,7 @@ def download(job: Job, progress: Reporter) -> None:
     services.library().open_home(sae.id)
     progress.stop_if_cancelled()
     listing = _pinned_listing(sae, hub)
-    names = own_files(listing, sae.hf_filepath)
+    names = _own_files(sae, listing)
     _look_at_headers(sae, HubSource(hub, listing))
     files = [_with_hash(listing.files[name]) for name in names]
     fetching = Fetching(job, hub, listing, files, progress)
@@ -65,13 +66,12 @@ def _pinned_listing(sae: Sae, hub: Hub) -> Listing:
     return hub.files_at(pinned)
 
 
-def own_files(listing: Listing, where: str) -> list[str]:
-    """The SAE's own files. Raises PathNotFound, UnsafeName."""
-    found = {sae.where: sae.format for sae in find_saes(listing.tree)}
-    if where not in found:
-        raise errors.PathNotFound(f"{listing.repo_id} holds no SAE at {where!r}.")
-    names = by_slug(found[where]).files(listing.tree, where)
-    refuse_unsafe(names)
+def _own_files(sae: Sae, listing: Listing) -> list[str]:
+    """If the Hub was away when it was asked for, the row may name a file of it."""
+    where, names = own_files(listing, sae.hf_filepath)
+    if where != sae.hf_filepath:
+        sae.hf_filepath = where
+        sae.save(update_fields=["hf_filepath", "updated_at"])
     return names
 
 
@@ -131,19 +131,20 @@ def _keep(sae: Sae, progress: Reporter) -> None:
 def _write_and_certify(sae: Sae, progress: Reporter) -> None:
     shelf = services.library()
     progress.say(Stage.CONVERTING, "Converting to the miStudio form")
-    with shelf.draft(sae.id) as draft:
+    with shelf.draft(shelf.native(sae.id)) as draft:
         converter.convert(
             shelf.source(sae.id), draft, "mistudio", sae.hf_filepath, sae.hf_repo_id,
             sae.given_facts, certify=False, progress=progress, provenance=provenance(sae),
         )  # fmt: skip
         certificate = _certify(sae, draft, progress)
-        written = [Written(path, path.stat().st_size, sha256_of(path)) for path in _files_of(draft)]
+        written = _written(draft)
         progress.stop_if_cancelled()
     _record(sae, certificate, written)
 
 
-def _files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _written(folder: Path) -> list[Written]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [Written(path, path.stat().st_size, sha256_of(path)) for path in files]
 
 
 def _certify(sae: Sae, draft: Path, progress: Reporter) -> Certificate:
@@ -176,9 +177,45 @@ def _source_hashes(sae: Sae) -> dict[str, str]:
     return {path.removeprefix("source/"): sha256 for path, sha256 in hashes}
 
 
+def export(job: Job, progress: Reporter) -> None:
+    """A ready SAE in another format, certified, beside its own files. Raises CannotRepresent."""
+    sae, shelf, format = job.sae, services.library(), job.target
+    progress.say(Stage.CONVERTING, f"Converting to {by_slug(format).label}")
+    reserve(job, sum(sae.files.filter(kind=SaeFile.Kind.NATIVE).values_list("size", flat=True)))
+    final = shelf.export(sae.id, format)
+    with shelf.draft(final) as draft:
+        converter.convert(shelf.native(sae.id), draft, format, progress=progress)
+        written = [Written(final / it.path.name, it.size, it.sha256) for it in _written(draft)]
+        progress.stop_if_cancelled()
+    for file in written:
+        services.record_file(sae, SaeFile.Kind.EXPORT, file)
+    services.finish(sae)
+
+
+def verify(job: Job, progress: Reporter) -> None:
+    """Hash every file of a ready SAE again. Raises DataMissing; the SAE is an error then."""
+    progress.say(Stage.VERIFYING, "Reading every file again")
+    files = list(job.sae.files.all())
+    total, done = sum(file.size for file in files), 0
+    for file in files:
+        if not services.is_as_recorded(file, partial(_tick, progress, done, total)):
+            error = errors.DataMissing(
+                f"`{file.path}` is missing or not as it was recorded.",
+                solution="Retry: what changed is fetched and converted again.",
+            )
+            services.distrust(job.sae, error)
+            raise error
+        done += file.size
+
+
+def _tick(progress: Reporter, before: int, total: int, done: int) -> None:
+    progress.advance(before + done, total)
+
+
 @transaction.atomic
 def _record(sae: Sae, certificate: Certificate, written: list[Written]) -> None:
     native = services.library().native(sae.id)
+    services.drop_exports(sae)  # they say what the SAE was before
     sae.files.filter(kind=SaeFile.Kind.NATIVE).delete()
     for file in written:
         final = Written(native / file.path.name, file.size, file.sha256)
@@ -189,4 +226,9 @@ def _record(sae: Sae, certificate: Certificate, written: list[Written]) -> None:
     sae.save(update_fields=["certificate", "updated_at"])
 
 
-WORK = {Job.Kind.DOWNLOAD: download, Job.Kind.CONVERT: convert}
+WORK = {
+    Job.Kind.DOWNLOAD: download,
+    Job.Kind.CONVERT: convert,
+    Job.Kind.EXPORT: export,
+    Job.Kind.VERIFY: verify,
+}

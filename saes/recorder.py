@@ -7,7 +7,7 @@ the job was cancelled, deleted or taken over: the work stops there.
 import threading
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
@@ -36,7 +36,13 @@ SPANS: dict[str, dict[Stage, tuple[float, float]]] = {
         Stage.CONVERTING: (10, 55),
         Stage.VERIFYING: (55, 99),
     },
+    Job.Kind.VERIFY: {Stage.VERIFYING: (0, 99)},
+    Job.Kind.EXPORT: {
+        Stage.CONVERTING: (0, 50),
+        Stage.VERIFYING: (50, 99),
+    },
 }
+EVERY_SAE = "saes"  # the channel-layer group of those who watch the whole library
 
 
 def group_of(sae_id: str) -> str:
@@ -50,9 +56,14 @@ def nudge(sae_id: str) -> None:
     if layer is None:
         return
     try:
-        async_to_sync(layer.group_send)(group_of(sae_id), {"type": "look.again", "sae_id": sae_id})
+        async_to_sync(_nudge)(layer, {"type": "look.again", "sae_id": sae_id})
     except (RedisError, OSError):
         return  # the row is written; pages poll while the channel layer is away
+
+
+async def _nudge(layer: Any, message: dict[str, str]) -> None:
+    for group in (group_of(message["sae_id"]), EVERY_SAE):
+        await layer.group_send(group, message)
 
 
 def carry_over(job: Job) -> None:
@@ -60,7 +71,8 @@ def carry_over(job: Job) -> None:
 
     Call it in the transaction that wrote the job: between two, a cancel could be overwritten.
     """
-    Sae.objects.filter(id=job.sae_id).update(status=job.sae_status(), updated_at=timezone.now())
+    if job.brings_in:
+        Sae.objects.filter(id=job.sae_id).update(status=job.sae_status(), updated_at=timezone.now())
     transaction.on_commit(lambda: nudge(job.sae_id))
 
 

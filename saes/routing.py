@@ -10,7 +10,7 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.urls import path, re_path
 
-from saes.consumers import PageConsumer
+from saes.consumers.pages import PageConsumer
 
 App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 

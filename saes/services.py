@@ -1,26 +1,30 @@
 """What a user can ask of the library, as plain functions: create, describe, edit, delete."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.utils import timezone
 
 from saes import converter, vault
-from saes.errors import Conflict, DataMissing
-from saes.formats.base import Fact, Origin, SaeInfo
+from saes.errors import Conflict, DataMissing, NotFound, NotReady, SaeError
+from saes.formats import FORMATS
+from saes.formats.base import Fact, Origin, SaeInfo, WritableFormat
 from saes.formats.given import cleaned
 from saes.formats.mistudio import rewrite_metadata
 from saes.hub import Hub, RepoRef
 from saes.models import HubToken, Sae, SaeFile
-from saes.storage import Library, Written, sha256_of, size_of
+from saes.storage import Library, Tick, Written, sha256_of, size_of
 
 _TEXTS = ("model_name", "architecture", "hook_name", "hook_type")
 _NUMBERS = ("layer", "d_in", "d_sae")
 _DESCRIBED = ("format", "facts", "tensors", *_TEXTS, *_NUMBERS)
+EDITABLE = frozenset({"name", "description", "notes", "tags"})
+NATIVE = "mistudio"  # the form that SAEs of the library are kept in
 DESCRIPTIVE = frozenset({"model_name", "hook_name", "layer"})  # facts that change no number
 
 
@@ -33,6 +37,9 @@ class DownloadRequest:
     name: str = ""
     description: str = ""
     model_name: str = ""
+    model_id: str = ""
+    asked: str = ""  # the revision as it was named, where `ref` has its commit by now
+    facts: Mapping[str, Any] = field(default_factory=dict)  # more that the user states
 
 
 def library() -> Library:
@@ -40,7 +47,12 @@ def library() -> Library:
 
 
 def hub_for(token: HubToken | None) -> Hub:
-    return Hub(settings.HF_ENDPOINT, vault.reveal(token))
+    return hub_with(vault.reveal(token))
+
+
+def hub_with(token: str | None, **more: float) -> Hub:
+    """The Hub, asked with a token that is in hand. `more`: see Hub."""
+    return Hub(settings.HF_ENDPOINT, token, **more)
 
 
 def create(user: User | None, wanted: DownloadRequest) -> Sae:
@@ -55,12 +67,19 @@ def create(user: User | None, wanted: DownloadRequest) -> Sae:
         hf_repo_id=wanted.ref.id,
         hf_repo_type=wanted.ref.type,
         hf_filepath=where,
-        hf_revision=wanted.ref.revision,
+        hf_revision=wanted.asked or wanted.ref.revision,
         hf_commit=pinned,
-        given_facts={"model_name": wanted.model_name} if wanted.model_name else {},
+        given_facts=_stated(wanted),
         model_name=wanted.model_name,
+        model_id=wanted.model_id,
         created_by=user,
     )
+
+
+def _stated(wanted: DownloadRequest) -> dict[str, Any]:
+    """Raises BadFact."""
+    named = {"model_name": wanted.model_name} if wanted.model_name else {}
+    return cleaned({**wanted.facts, **named})
 
 
 def already_here(wanted: DownloadRequest) -> Sae | None:
@@ -111,6 +130,30 @@ def record_file(sae: Sae, kind: SaeFile.Kind, written: Written, verified_against
     )
 
 
+def is_as_recorded(file: SaeFile, tick: Tick = lambda done: None) -> bool:
+    """Whether the file on disk still has the bytes that were recorded."""
+    path = library().home(file.sae_id) / file.path
+    whole = path.is_file() and path.stat().st_size == file.size
+    return whole and sha256_of(path, tick) == file.sha256
+
+
+def distrust(sae: Sae, error: SaeError) -> None:
+    """An SAE that was ready is not any more."""
+    Sae.objects.filter(id=sae.id, status=Sae.Status.READY).update(
+        status=Sae.Status.ERROR, error_code=error.code, error_message=str(error),
+        error_solution=error.next_step, updated_at=timezone.now(),
+    )  # fmt: skip
+
+
+def reread(sae: Sae) -> None:
+    """Read facts and shapes of a ready SAE from its files again. Raises NotReady, BrokenFile …"""
+    if sae.status != Sae.Status.READY:
+        raise NotReady(f"{sae.name} is not ready.")
+    source = library().source(sae.id)
+    info = converter.inspect(source, sae.hf_filepath or None, sae.hf_repo_id, sae.given_facts)
+    describe(sae, info)
+
+
 def suggest_model(sae: Sae) -> str | None:
     """A model name from the width alone: a suggestion to show, never stored as a fact."""
     if sae.model_name or not sae.d_in:
@@ -118,9 +161,19 @@ def suggest_model(sae: Sae) -> str | None:
     return converter.infer_model_from_dimensions(sae.d_in)
 
 
-def edit(sae: Sae, *, name: str, description: str, notes: str, tags: list[str]) -> None:
-    sae.name, sae.description, sae.notes, sae.tags = name, description, notes, tags
-    sae.save(update_fields=["name", "description", "notes", "tags", "updated_at"])
+def sae_of(sae_id: str) -> Sae:
+    """Raises NotFound."""
+    sae = Sae.objects.filter(id=sae_id).first()
+    if sae is None:
+        raise NotFound(f"There is no SAE {sae_id[:50]!r} in the library.")
+    return sae
+
+
+def edit(sae: Sae, **texts: Any) -> None:
+    """Any of name, description, notes and tags."""
+    for name in texts.keys() & EDITABLE:
+        setattr(sae, name, texts[name])
+    sae.save(update_fields=[*texts.keys() & EDITABLE, "updated_at"])
 
 
 def give_facts(sae: Sae, given: Mapping[str, Any]) -> bool:
@@ -164,8 +217,34 @@ def _state_in_file(sae: Sae, changed: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise DataMissing(f"The files of {sae.name} are not there.")
     rewrite_metadata(path.parent, changed)
+    drop_exports(sae)
     written = Written(path, path.stat().st_size, sha256_of(path))
     record_file(sae, SaeFile.Kind.NATIVE, written)
+
+
+def formats_for(sae: Sae) -> list[str]:
+    """Formats that can hold this SAE, its own form on disk first; empty for what is only kept."""
+    info = stored_info(sae)
+    fits = [
+        family.slug
+        for family in FORMATS
+        if isinstance(family, WritableFormat) and info.get("architecture") in family.architectures
+    ]
+    return sorted(fits, key=lambda slug: slug != NATIVE)
+
+
+def refuse_export(sae: Sae, format: str) -> None:
+    """Raises NotReady, CannotRepresent, Conflict where the SAE cannot be converted to `format`."""
+    if sae.status != Sae.Status.READY:
+        raise NotReady(f"{sae.name} is not ready.")
+    converter.refuse_misfit(stored_info(sae), converter.writer(format))
+    if format == NATIVE:
+        raise Conflict(f"{sae.name} is in this format already.", solution="Download its files.")
+
+
+def drop_exports(sae: Sae) -> None:
+    sae.files.filter(kind=SaeFile.Kind.EXPORT).delete()
+    library().drop_exports(sae.id)
 
 
 def bytes_on_disk(sae: Sae) -> int:

@@ -183,12 +183,20 @@ class Library:
             home.mkdir(parents=True, exist_ok=True)
         return home
 
+    def export(self, sae_id: str, format: str) -> Path:
+        """The SAE in another format; `format` is a slug of ours."""
+        return self.home(sae_id) / "exports" / format
+
+    def drop_exports(self, sae_id: str) -> None:
+        shutil.rmtree(self.home(sae_id) / "exports", ignore_errors=True)
+
     @contextmanager
-    def draft(self, sae_id: str) -> Iterator[Path]:
-        """A folder that replaces `native/` at once when the block ends well, else disappears."""
-        draft, final = self.home(sae_id) / "native.draft", self.native(sae_id)
+    def draft(self, final: Path) -> Iterator[Path]:
+        """A folder that replaces `final` at once when the block ends well, else disappears."""
+        draft = final.with_name(f"{final.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         with disk_errors():
+            final.parent.mkdir(exist_ok=True)
             draft.mkdir()
             try:
                 yield draft
@@ -220,6 +228,7 @@ class Library:
         home, kept = self.home(sae_id), self.root / "kept" / sae_id
         self.drop_parts(sae_id)
         shutil.rmtree(home / "native.draft", ignore_errors=True)
+        self.drop_exports(sae_id)
         if not home.is_dir() or not size_of(home):
             return None
         with disk_errors():

@@ -1,5 +1,8 @@
 """Tokens of the Hub: encrypted by a key file of their own, decrypted only where they are used."""
 
+import hashlib
+import hmac
+
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -20,14 +23,33 @@ def _cipher() -> Fernet:
 def keep(owner: User | None, token: str) -> HubToken:
     """Store a user's token (or, without one, the server's own) in place of the one before."""
     row, _ = HubToken.objects.update_or_create(
-        owner=owner,
-        defaults={
-            "secret": _cipher().encrypt(token.encode()).decode(),
-            "last_four": token[-4:] if len(token) >= LONG_ENOUGH else "",
-            "created_at": timezone.now(),
-        },
+        owner=owner, for_one_job=False, defaults={**_hidden(token), "created_at": timezone.now()}
     )
     return row
+
+
+def keep_for_one_job(owner: User | None, token: str) -> HubToken:
+    """Store a token that came with a request. Whoever gives it to a job wipes it at the end."""
+    return HubToken.objects.create(owner=owner, for_one_job=True, **_hidden(token))
+
+
+def wipe(row_id: int | None) -> None:
+    """Remove a token that was for one job only; others stay."""
+    if row_id is not None:
+        HubToken.objects.filter(id=row_id, for_one_job=True).delete()
+
+
+def fingerprint(token: str | None) -> str:
+    """Tells tokens apart, without telling any of them."""
+    key = settings.SECRET_KEY.encode()
+    return hmac.new(key, (token or "").encode(), hashlib.sha256).hexdigest()
+
+
+def _hidden(token: str) -> dict[str, str]:
+    return {
+        "secret": _cipher().encrypt(token.encode()).decode(),
+        "last_four": token[-4:] if len(token) >= LONG_ENOUGH else "",
+    }
 
 
 def reveal(row: HubToken | None) -> str | None:
@@ -44,12 +66,12 @@ def reveal(row: HubToken | None) -> str | None:
 
 def of(user: User) -> HubToken | None:
     """The token that requests of this user go with: their own, else the server's."""
-    own = HubToken.objects.filter(owner=user).first()
-    return own or HubToken.objects.filter(owner=None).first()
+    standing = HubToken.objects.filter(for_one_job=False)
+    return standing.filter(owner=user).first() or standing.filter(owner=None).first()
 
 
 def forget(user: User) -> None:
-    HubToken.objects.filter(owner=user).delete()
+    HubToken.objects.filter(owner=user, for_one_job=False).delete()
 
 
 def take_server_token(token: str) -> None:
@@ -57,4 +79,4 @@ def take_server_token(token: str) -> None:
     if token:
         keep(None, token)
     else:
-        HubToken.objects.filter(owner=None).delete()
+        HubToken.objects.filter(owner=None, for_one_job=False).delete()

@@ -15,7 +15,7 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 from mistudio.lifeline import die_with
-from saes import jobs
+from saes import jobs, recovery
 
 log = logging.getLogger(__name__)
 FUNCTION = "saes.jobs.run"
@@ -47,7 +47,7 @@ class SaeWorker(Worker):
         """At the start, and every ten seconds while it waits."""
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         try:
-            jobs.recover()
+            recovery.recover()
         except (DatabaseError, RedisError):
             log.warning("lost jobs could not be looked for; the next try is in ten seconds")
         finally:
@@ -57,7 +57,7 @@ class SaeWorker(Worker):
         """Killed, by the system for want of memory or by hand: nothing of the job itself ran on."""
         try:
             for job_id in job.args[:1]:
-                jobs.horse_died(job_id, retpid)
+                recovery.horse_died(job_id, retpid)
         except (DatabaseError, RedisError):
             log.warning("the death of a job's process could not be noted; recovery will find it")
         finally:

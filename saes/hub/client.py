@@ -26,10 +26,16 @@ INFO = ["sha", "private", "gated", "lastModified", "cardData", "downloads", "lik
 
 
 class Hub:
-    """One Hub and the token to ask it with; None asks anonymously."""
+    """One Hub and the token to ask it with; None asks anonymously.
 
-    def __init__(self, endpoint: str, token: str | None = None) -> None:
+    `patience`: seconds that one question may take in all.
+    """
+
+    def __init__(
+        self, endpoint: str, token: str | None = None, patience: float | None = None
+    ) -> None:
         self.endpoint, self._token = endpoint, token
+        self._patience = patience or LISTING_SECONDS
         self._api = hf.HfApi(endpoint=endpoint, token=token or False)
 
     def resolve(self, ref: RepoRef) -> tuple[RepoRef, Any]:
@@ -45,7 +51,7 @@ class Hub:
             raise not_found(self._asked(ref.id)) from None
 
     def _info(self, ref: RepoRef) -> tuple[RepoRef, Any]:
-        with explained(self._asked(ref.id)), asking(self.endpoint, LISTING_SECONDS):
+        with explained(self._asked(ref.id)), asking(self.endpoint, self._patience):
             info = self._api.repo_info(
                 ref.id,
                 repo_type=ref.type,
@@ -71,7 +77,7 @@ class Hub:
 
     def files_at(self, pinned: RepoRef) -> Listing:
         """The files of a commit, with sizes and hashes."""
-        with explained(self._asked(pinned.id)), asking(self.endpoint, LISTING_SECONDS):
+        with explained(self._asked(pinned.id)), asking(self.endpoint, self._patience):
             entries = self._api.list_repo_tree(
                 pinned.id, recursive=True, revision=pinned.revision, repo_type=pinned.type
             )
@@ -85,7 +91,7 @@ class Hub:
             endpoint=self.endpoint,
         )  # fmt: skip
         asked = self._asked(listing.repo_id, file.name)
-        with explained(asked), asking(self.endpoint, LISTING_SECONDS):
+        with explained(asked), asking(self.endpoint, self._patience):
             found = hf.get_hf_file_metadata(url, token=self._token or False, timeout=30)
         if found.commit_hash != listing.commit or found.etag != file.expected.oid:
             raise errors.HubMisbehaved(f"{file.name}: the Hub offers other bytes than it listed.")

@@ -62,6 +62,9 @@ def _pin(request: httpx2.Request) -> None:
     _check_time()
     if origin_of(str(request.url)) != _call.origin:
         raise errors.HubMisbehaved("The Hub pointed to another host for its own listing.")
+    left = max(0.1, _call.end - time.monotonic())
+    seconds = request.extensions.get("timeout", {})
+    request.extensions["timeout"] = {name: min(left, it or left) for name, it in seconds.items()}
 
 
 def _no_long_sleep(response: httpx2.Response) -> None:

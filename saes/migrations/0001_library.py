@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import saes.models
+import saes.models.ids
 import saes.progress
 import secrets
 from django.conf import settings
@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.CharField(
-                        default=saes.models.new_sae_id,
+                        default=saes.models.ids.new_sae_id,
                         editable=False,
                         max_length=32,
                         primary_key=True,
@@ -144,7 +144,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.CharField(
-                        default=saes.models.new_job_id,
+                        default=saes.models.ids.new_job_id,
                         editable=False,
                         max_length=32,
                         primary_key=True,

@@ -49,8 +49,7 @@ def icon(name: str, extra: str = "") -> SafeString:
 
 @register.filter
 def newest_job(sae: Sae) -> Job | None:
-    """Like `sae.last_job`, but without a query where the jobs were prefetched."""
-    return next(iter(sae.jobs.all()[:1]), None)
+    return sae.newest_job
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Request(HttpRequest):
 
 
 def show(request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+    context.setdefault("viewer", getattr(request, "user", None))  # the socket has no request
     answer = render(request, template, context, status=status)
     patch_vary_headers(answer, ["HX-Request"])  # one address gives pages and parts of them
     return answer

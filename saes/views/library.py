@@ -1,24 +1,23 @@
 """The library: its list, one SAE, editing, facts, cancelling, retrying and deleting."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
 from django.core.cache import cache
 from django.core.paginator import Page, Paginator
-from django.db.models import Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from saes import jobs, services
-from saes.errors import Conflict, MissingFact, SaeError
-from saes.forms import SORTS, DeleteForm, EditForm, FactsForm, ListForm
+from saes import queries, services, steering
+from saes.errors import MissingFact, SaeError
+from saes.forms import DeleteForm, EditForm, FactsForm, ListForm
 from saes.models import Sae
 from saes.views.common import Request, go, show, show_error
 
 PAGE_SIZE = 50
-EXACT = ("source", "status", "format", "model_name", "architecture", "layer")
 P = ParamSpec("P")
 
 
@@ -43,30 +42,20 @@ def list_saes(request: Request) -> HttpResponse:
     form = ListForm(request.GET)
     form.is_valid()
     asked = form.cleaned_data
-    page = Paginator(_matching(asked), PAGE_SIZE).get_page(asked.get("page") or 1)
+    filters = _filters(asked)
+    found = queries.matching(filters, asked.get("sort") or "newest")
+    page = Paginator(found, PAGE_SIZE).get_page(asked.get("page") or 1)
     part = "saes/list.html#results" if request.htmx else "saes/list.html"
     return show(
-        request, part, form=form, page=page, asked=asked, choices=_choices(), query=_query(asked),
-        watched=_watched(page), filtered=bool(_query(asked)), any_saes=Sae.objects.exists(),
+        request, part, form=form, page=page, asked=asked, choices=_choices(), query=filters.given(),
+        watched=_watched(page), filtered=bool(filters.given()), any_saes=Sae.objects.exists(),
     )  # fmt: skip
 
 
-def _matching(asked: dict[str, Any]) -> QuerySet[Sae]:
-    found = Sae.objects.defer("facts", "tensors", "notes", "missing_facts")
-    found = found.prefetch_related("jobs")  # the cards' newest jobs, in one query
-    exact = {name: asked[name] for name in EXACT if asked.get(name) not in (None, "")}
-    found = found.filter(**exact)
-    if text := asked.get("search"):
-        anywhere = Q()
-        for column in ("name", "description", "hf_repo_id", "hf_filepath", "model_name"):
-            anywhere |= Q(**{f"{column}__icontains": text})
-        found = found.filter(anywhere)
-    return found.order_by(*SORTS[asked.get("sort") or "newest"])
-
-
-def _query(asked: dict[str, Any]) -> dict[str, Any]:
-    """The filters that are on, for links that keep them."""
-    return {name: asked[name] for name in (*EXACT, "search") if asked.get(name) not in (None, "")}
+def _filters(asked: dict[str, Any]) -> queries.Filters:
+    known = {field.name for field in fields(queries.Filters)}
+    given = {name: value for name, value in asked.items() if name in known}
+    return queries.Filters(**{name: value for name, value in given.items() if value is not None})
 
 
 def _watched(page: Page[Sae]) -> list[str]:
@@ -151,8 +140,7 @@ def facts(request: Request, sae: Sae) -> HttpResponse:
     if not form.is_valid():
         context = _detail_context(sae) | {"facts_form": form}
         return show(request, "saes/detail.html", status=422, **context)
-    if services.give_facts(sae, form.given()):
-        jobs.retry(request.user, sae)
+    if steering.state_facts(request.user, sae, form.given()):
         return go(request, "saes:detail", sae.id, say="Thank you. It is being converted.")
     return go(request, "saes:detail", sae.id, say="Saved.")
 
@@ -162,16 +150,14 @@ def facts(request: Request, sae: Sae) -> HttpResponse:
 def cancel(request: Request, sae: Sae) -> HttpResponse:
     """Stop the job. One that has ended meanwhile is left as it is."""
     if job := sae.active_job:
-        jobs.cancel(job)
+        steering.cancel(request.user, job)
     return _as_it_is_now(request, sae)
 
 
 @require_POST
 @with_sae
 def retry(request: Request, sae: Sae) -> HttpResponse:
-    if sae.status == Sae.Status.READY:
-        raise Conflict("This SAE is ready: there is nothing to retry.")
-    jobs.retry(request.user, sae)
+    steering.retry(request.user, sae)
     return _as_it_is_now(request, sae)
 
 
@@ -190,6 +176,7 @@ def delete(request: Request, sae: Sae) -> HttpResponse:
     if request.method == "GET" or not form.is_valid():
         part = "saes/delete.html#dialog" if request.htmx else "saes/delete.html"
         return show(request, part, sae=sae, form=form, size=services.bytes_on_disk(sae))
-    kept = jobs.delete_sae(sae, keep_files=form.cleaned_data["keep_files"])
+    keep_files = form.cleaned_data["keep_files"]
+    kept = steering.delete_sae(request.user, sae, keep_files=keep_files)
     said = f"Deleted {sae.name}. Its files are in {kept}." if kept else f"Deleted {sae.name}."
     return go(request, "saes:list", say=said)

@@ -14,7 +14,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from mistudio.asgi import application
-from saes import accounts, jobs, services
+from saes import accounts, jobs, services, steering
 from saes.models import Job, Sae
 from saes.progress import Stage
 from saes.recorder import JobReporter, nudge
@@ -204,7 +204,7 @@ async def test_a_deleted_sae_is_gone(sockets: Open, sae: Sae) -> None:
     sae_id = sae.id
     socket = await sockets(sae_id)
     await socket.receive_from()
-    await database_sync_to_async(jobs.delete_sae)(sae, keep_files=False)
+    await database_sync_to_async(steering.delete_sae)(None, sae, keep_files=False)
     text = await socket.receive_from()
     assert 'data-state="gone"' in text
     assert f'id="card-{sae_id}"' in text
@@ -212,7 +212,7 @@ async def test_a_deleted_sae_is_gone(sockets: Open, sae: Sae) -> None:
 
 async def test_an_sae_deleted_during_its_job_is_gone_too(sockets: Open, sae: Sae, job: Job) -> None:
     socket = await sockets(sae.id)
-    await database_sync_to_async(jobs.delete_sae)(sae, keep_files=False)
+    await database_sync_to_async(steering.delete_sae)(None, sae, keep_files=False)
     texts = [await socket.receive_from()]
     while 'data-state="gone"' not in texts[-1]:
         texts.append(await socket.receive_from())

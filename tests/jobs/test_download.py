@@ -2,12 +2,13 @@
 
 import threading
 import time
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.db import connection
 
-from saes import jobs, services
+from saes import jobs, services, steering
 from saes.errors import AlreadyHere, DataMissing
 from saes.hub import RepoRef
 from saes.models import Job, Sae, SaeFile
@@ -23,10 +24,10 @@ GEMMA = "layer_12/width_16k/average_l0_41"
 @pytest.fixture(autouse=True)
 def no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests call run() as a worker would; the queue itself is tested with real workers."""
-    monkeypatch.setattr(jobs, "_enqueue", lambda job: None)
+    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
 
 
-def bring_in(repo: str, where: str, **more: str) -> Sae:
+def bring_in(repo: str, where: str, **more: Any) -> Sae:
     job = jobs.start_download(None, DownloadRequest(RepoRef(repo), where, **more), None)
     jobs.run(job.id)
     return Sae.objects.get(id=job.sae_id)
@@ -107,7 +108,8 @@ def test_retrying_a_finished_download_fetches_nothing_again(hub: LocalHub) -> No
     sae = bring_in("google/gemma-scope-2b-pt-res", GEMMA)
     Sae.objects.filter(id=sae.id).update(status=Sae.Status.ERROR)
     hub.log.clear()
-    jobs.run(jobs.retry(None, sae).id)
+    sae.refresh_from_db()
+    jobs.run(steering.retry(None, sae).id)
     sae.refresh_from_db()
     assert sae.status == Sae.Status.READY
     assert hub.log.bytes_sent("params.npz") < 2000
@@ -135,7 +137,7 @@ def test_deleting_during_a_download_leaves_neither_row_nor_file(hub: LocalHub) -
     def delete_now(request: object) -> bool:
         sae = Sae.objects.filter(id=job.sae_id).first()
         if sae:
-            jobs.delete_sae(sae, keep_files=False)
+            steering.delete_sae(None, sae, keep_files=False)
         return False
 
     hub.faults.add(delete_now, faults.status(500), where="cdn")
@@ -181,7 +183,7 @@ def test_a_retry_right_after_a_cancel_waits_for_the_old_worker_to_let_go(hub: Lo
     old = in_background(job)
     wait_for_stage(job, "downloading")
     jobs.cancel(job)
-    again = jobs.retry(None, job.sae)
+    again = steering.retry(None, job.sae)
     new = in_background(again)
     old.join()
     new.join()
@@ -196,7 +198,7 @@ def test_deleting_while_the_hub_stalls_leaves_neither_row_nor_file(hub: LocalHub
     job = jobs.start_download(None, wanted, None)
     worker = in_background(job)
     wait_for_stage(job, "downloading")
-    jobs.delete_sae(job.sae, keep_files=False)
+    steering.delete_sae(None, job.sae, keep_files=False)
     worker.join()
     assert not Sae.objects.filter(id=job.sae_id).exists()
     assert not (settings.DATA_DIR / "saes" / job.sae_id).exists()
@@ -214,7 +216,7 @@ def test_a_source_file_that_changed_on_disk_is_never_certified_as_the_one_that_w
     jobs.run(jobs.start_conversion(None, sae).id)
     sae.refresh_from_db()
     assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "data_missing")
-    jobs.run(jobs.retry(None, sae).id)
+    jobs.run(steering.retry(None, sae).id)
     sae.refresh_from_db()
     assert sae.status == Sae.Status.READY
 
@@ -224,7 +226,7 @@ def test_keeping_files_that_cannot_be_moved_deletes_nothing(hub: LocalHub) -> No
     sae = bring_in("someone/saes", "blocks.3.hook_resid_post")
     (settings.DATA_DIR / "kept").write_text("a file where the folder should be")
     with pytest.raises(DataMissing):
-        jobs.delete_sae(sae, keep_files=True)
+        steering.delete_sae(None, sae, keep_files=True)
     assert Sae.objects.filter(id=sae.id).exists()
     assert (settings.DATA_DIR / "saes" / sae.id / "native").is_dir()
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests call run() as a worker would; the queue itself is tested with real workers."""
-    monkeypatch.setattr(jobs, "_enqueue", lambda job: None)
+    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
 
 
 def brought_in(sample: Sample, hub: LocalHub) -> Sae:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from saes import jobs
+from saes import jobs, recovery
 from saes.errors import Conflict
 from saes.models import Job, Sae
 from saes.processes import is_alive, start_of, this_process
@@ -98,26 +98,26 @@ def test_progress_never_goes_backward(job: Job) -> None:
 
 def test_a_job_whose_process_is_gone_goes_back_to_the_queue_at_once(job: Job) -> None:
     Job.objects.claim(job.id, dead_process())
-    jobs.recover()
+    recovery.recover()
     job.refresh_from_db()
     assert (job.state, job.lease) == (Job.State.QUEUED, "")
 
 
 def test_a_job_of_a_living_process_is_left_alone(job: Job) -> None:
     claimed(job)
-    jobs.recover()
+    recovery.recover()
     job.refresh_from_db()
     assert job.state == Job.State.RUNNING
 
 
 def test_a_job_of_another_machine_is_lost_after_its_lease_only(job: Job) -> None:
     Job.objects.claim(job.id, "elsewhere 1 1")
-    jobs.recover()
+    recovery.recover()
     job.refresh_from_db()
     assert job.state == Job.State.RUNNING
     long_ago = timezone.now() - timedelta(minutes=5)
     Job.objects.filter(id=job.id).update(heartbeat_at=long_ago)
-    jobs.recover()
+    recovery.recover()
     job.refresh_from_db()
     assert job.state == Job.State.QUEUED
 
@@ -125,25 +125,25 @@ def test_a_job_of_another_machine_is_lost_after_its_lease_only(job: Job) -> None
 def test_the_former_worker_of_a_requeued_job_cannot_write_any_more(job: Job) -> None:
     former = JobReporter(claimed(job))
     Job.objects.filter(id=job.id).update(worker=dead_process())
-    jobs.recover()
+    recovery.recover()
     claimed(job)
     with pytest.raises(Stopped):
         former.say(Stage.DOWNLOADING, "still here")
 
 
 def test_a_job_that_kills_its_worker_again_and_again_is_given_up_with_advice(job: Job) -> None:
-    for _ in range(jobs.MOST_DEATHS):
+    for _ in range(recovery.MOST_DEATHS):
         claimed(job)
-        jobs.horse_died(job.id, os.getpid())
+        recovery.horse_died(job.id, os.getpid())
     job.refresh_from_db()
     assert (job.state, job.error_code) == (Job.State.FAILED, "worker_killed")
 
 
 def test_deaths_with_progress_between_them_are_not_counted_together(job: Job) -> None:
-    for progress in range(2 * jobs.MOST_DEATHS):
+    for progress in range(2 * recovery.MOST_DEATHS):
         claimed(job)
         Job.objects.filter(id=job.id).update(progress=progress)
-        jobs.horse_died(job.id, os.getpid())
+        recovery.horse_died(job.id, os.getpid())
     job.refresh_from_db()
     assert job.state == Job.State.QUEUED
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from saes import jobs, services
+from saes import jobs, services, steering
 from saes.models import Sae
 from saes.snippets import snippets_for
 from tests.fixtures import SAMPLES, Sample
@@ -23,7 +23,7 @@ def in_library(hub: LocalHub, sample: Sample) -> Sae:
     sae = bring_in(sample.repo_id, sample.where)
     if sae.error_code == "needs_facts":
         services.give_facts(sae, sample.facts)
-        jobs.run(jobs.retry(None, sae).id)
+        jobs.run(steering.retry(None, sae).id)
         sae.refresh_from_db()
     assert sae.status == Sae.Status.READY, sae.error_message
     return sae

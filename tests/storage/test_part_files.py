@@ -74,13 +74,13 @@ def test_another_version_of_the_file_does_not_go_on_from_the_old_part(shelf: Lib
 
 
 def test_a_draft_replaces_the_former_result_only_as_a_whole(shelf: Library) -> None:
-    with shelf.draft(ID) as draft:
+    with shelf.draft(shelf.native(ID)) as draft:
         (draft / "checkpoint.safetensors").write_text("first")
-    with pytest.raises(RuntimeError), shelf.draft(ID) as draft:
+    with pytest.raises(RuntimeError), shelf.draft(shelf.native(ID)) as draft:
         (draft / "checkpoint.safetensors").write_text("half")
         raise RuntimeError
     assert (shelf.native(ID) / "checkpoint.safetensors").read_text() == "first"
-    with shelf.draft(ID) as draft:
+    with shelf.draft(shelf.native(ID)) as draft:
         (draft / "checkpoint.safetensors").write_text("second")
     assert (shelf.native(ID) / "checkpoint.safetensors").read_text() == "second"
     assert sorted(path.name for path in shelf.home(ID).iterdir()) == ["native"]

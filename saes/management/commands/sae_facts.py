@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from saes import jobs, services
+from saes import steering
 from saes.accounts import ensure_owner
 from saes.errors import SaeError
 from saes.management.facts import read_facts
@@ -40,8 +40,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{sae.name} misses no fact.")
 
     def _give(self, sae: Sae, given: dict[str, str]) -> None:
-        if services.give_facts(sae, given):
-            job = jobs.retry(ensure_owner(), sae)
+        if job := steering.state_facts(ensure_owner(), sae, given):
             self.stdout.write(f"{sae.name} is being converted ({job.id}).")
         else:
             self.stdout.write("Saved.")

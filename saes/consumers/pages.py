@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth.models import User
 from django.template.loader import render_to_string
 
 from saes.models import Sae
@@ -31,7 +32,7 @@ class PageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         # Groups first: what changes between the first look and the subscription is not missed.
         for sae_id in existing:
             await self.channel_layer.group_add(group_of(sae_id), self.channel_name)
-        self.joined = existing
+        self.joined, self.user = existing, user
         await self.accept()
         for sae_id in existing:
             await self._send_card(sae_id)
@@ -47,15 +48,15 @@ class PageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self._send_card(event["sae_id"])
 
     async def _send_card(self, sae_id: str) -> None:
-        await self.send(text_data=await database_sync_to_async(_card)(sae_id))
+        await self.send(text_data=await database_sync_to_async(_card)(sae_id, self.user))
 
 
 def _existing(sae_ids: list[str]) -> list[str]:
     return list(Sae.objects.filter(id__in=sae_ids).values_list("id", flat=True))
 
 
-def _card(sae_id: str) -> str:
+def _card(sae_id: str, viewer: User) -> str:
     sae = Sae.objects.filter(id=sae_id).first()
     if sae is None:
         return render_to_string("saes/card.html#gone", {"sae_id": sae_id, "oob": True})
-    return render_to_string("saes/card.html#card", {"sae": sae, "oob": True})
+    return render_to_string("saes/card.html#card", {"sae": sae, "oob": True, "viewer": viewer})

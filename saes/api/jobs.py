@@ -1,0 +1,87 @@
+"""Routes of jobs: those of whoever asks, and of others for admins."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Query, Router, Schema, Status
+
+from saes import roles, steering
+from saes.api.access import EDIT, who
+from saes.api.answers import PROBLEMS, JobAnswer, Pagination, job_answer, pagination
+from saes.api.hub import one_time
+from saes.api.idempotency import DOCUMENTED, idempotent
+from saes.api.requests import JobsAsked, RetryBody
+from saes.models import Job
+
+router = Router(tags=["jobs"])
+
+
+class JobList(Schema):
+    data: list[JobAnswer]
+    pagination: Pagination
+
+
+@router.get("jobs", response={200: JobList, **PROBLEMS})
+def list_jobs(request: HttpRequest, asked: Query[JobsAsked]) -> Any:
+    """The newest first."""
+    wanted = {"state": asked.state, "kind": asked.kind, "sae_id": asked.sae_id}
+    found = roles.visible_jobs(who(request)).filter(**{n: v for n, v in wanted.items() if v})
+    page = found.select_related("created_by")[asked.skip : asked.skip + asked.limit]
+    return {
+        "data": [job_answer(job) for job in page],
+        "pagination": pagination(asked.skip, asked.limit, found.count()),
+    }
+
+
+@router.get("jobs/{job_id}", response={200: JobAnswer, **PROBLEMS})
+def get_job(request: HttpRequest, job_id: str) -> Any:
+    return job_answer(roles.job_for(who(request), job_id))
+
+
+@router.post(
+    "jobs/{job_id}/cancel", auth=EDIT, response={200: JobAnswer, **PROBLEMS},
+    openapi_extra=DOCUMENTED,
+)  # fmt: skip
+@idempotent
+def cancel(request: HttpRequest, job_id: str) -> Any:
+    """Stop it and remove what was half fetched. One that has ended stays as it is."""
+    return _after(steering.cancel, request, job_id)
+
+
+@router.post(
+    "jobs/{job_id}/pause", auth=EDIT, response={200: JobAnswer, **PROBLEMS},
+    openapi_extra=DOCUMENTED,
+)  # fmt: skip
+@idempotent
+def pause(request: HttpRequest, job_id: str) -> Any:
+    """Stop it for now: what was fetched stays."""
+    return _after(steering.pause, request, job_id)
+
+
+@router.post(
+    "jobs/{job_id}/resume", auth=EDIT, response={200: JobAnswer, **PROBLEMS},
+    openapi_extra=DOCUMENTED,
+)  # fmt: skip
+@idempotent
+def resume(request: HttpRequest, job_id: str) -> Any:
+    """Go on with a paused job where it stopped."""
+    return _after(steering.resume, request, job_id)
+
+
+def _after(act: Any, request: HttpRequest, job_id: str) -> dict[str, Any]:
+    act(who(request), roles.job_for(who(request), job_id))
+    return job_answer(roles.job_for(who(request), job_id))
+
+
+@router.post(
+    "jobs/{job_id}/retry", auth=EDIT, response={202: JobAnswer, **PROBLEMS},
+    openapi_extra=DOCUMENTED,
+)  # fmt: skip
+@idempotent
+def retry(request: HttpRequest, job_id: str, body: RetryBody | None = None) -> Any:
+    """Start a new job that does what this one did not. It goes on from what is on disk."""
+    user = who(request)
+    job = roles.job_for(user, job_id)
+    with one_time(user, body.access_token if body else None) as token:
+        again = steering.retry_job(user, job, token)
+    return Status(202, job_answer(Job.objects.select_related("created_by").get(id=again.id)))

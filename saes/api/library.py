@@ -1,0 +1,104 @@
+"""Routes of the library: list, read, edit and delete SAEs."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Query, Router, Schema, Status
+
+from saes import queries, services, steering
+from saes.api.access import EDIT, who
+from saes.api.answers import PROBLEMS, Accepted, Pagination, SaeAnswer, pagination, sae_answer
+from saes.api.idempotency import DOCUMENTED, idempotent
+from saes.api.requests import DeleteAsked, DeleteBody, EditBody, ListAsked, given
+from saes.errors import SaeError
+
+router = Router(tags=["library"])
+COLUMNS = {"n_features": "d_sae", "d_model": "d_in"}
+
+
+class SaeList(Schema):
+    data: list[SaeAnswer]
+    pagination: Pagination
+
+
+@router.get("saes", response={200: SaeList, **PROBLEMS})
+def list_saes(request: HttpRequest, asked: Query[ListAsked]) -> Any:
+    """SAEs of the library, a part at a time."""
+    filters = queries.Filters(
+        search=asked.search, source=asked.source, status=asked.status,
+        model_name_part=asked.model_name,
+    )  # fmt: skip
+    found = queries.narrowed(filters)
+    column = COLUMNS.get(asked.sort_by, asked.sort_by)
+    sign = "-" if asked.order == "desc" else ""
+    page = found.order_by(sign + column, sign + "id")[asked.skip : asked.skip + asked.limit]
+    return {
+        "data": [sae_answer(sae) for sae in page],
+        "pagination": pagination(asked.skip, asked.limit, found.count()),
+    }
+
+
+@router.get("saes/{sae_id}", response={200: SaeAnswer, **PROBLEMS})
+def get_sae(request: HttpRequest, sae_id: str) -> Any:
+    return sae_answer(services.sae_of(sae_id))
+
+
+@router.patch("saes/{sae_id}", auth=EDIT, response={200: SaeAnswer, 202: Accepted, **PROBLEMS})
+def edit_sae(request: HttpRequest, sae_id: str, body: EditBody) -> Any:
+    """Change what is said of an SAE. 202 where a fact asks for another conversion."""
+    sae, changed = services.sae_of(sae_id), given(body)
+    facts = changed.pop("facts", None)
+    job = steering.state_facts(who(request), sae, facts) if facts else None
+    services.edit(sae, **{name: value for name, value in changed.items() if value is not None})
+    sae = services.sae_of(sae_id)
+    return Status(202, sae_answer(sae, job)) if job else Status(200, sae_answer(sae))
+
+
+class Deleted(Schema):
+    id: str
+    deleted: bool
+    kept_files: str | None
+    message: str
+
+
+@router.delete("saes/{sae_id}", auth=EDIT, response={200: Deleted, **PROBLEMS})
+def delete_sae(request: HttpRequest, sae_id: str, asked: Query[DeleteAsked]) -> Any:
+    """Delete an SAE. With `delete_files=false` its files move to the folder `kept/`."""
+    sae = services.sae_of(sae_id)
+    kept = steering.delete_sae(who(request), sae, keep_files=not asked.delete_files)
+    message = f"Deleted {sae.name}." + (f" Its files are in {kept}." if kept else "")
+    return {"id": sae_id, "deleted": True, "kept_files": kept or None, "message": message}
+
+
+class DeletedMany(Schema):
+    deleted_count: int
+    failed_count: int
+    deleted_ids: list[str]
+    failed_ids: list[str]
+    errors: dict[str, str]
+    message: str
+
+
+@router.post(
+    "saes/delete", auth=EDIT, response={200: DeletedMany, **PROBLEMS}, openapi_extra=DOCUMENTED
+)
+@idempotent
+def delete_saes(request: HttpRequest, body: DeleteBody) -> Any:
+    """Delete several SAEs, each by itself: what fails does not stop the others."""
+    deleted, errors = [], {}
+    for sae_id in dict.fromkeys(body.sae_ids):
+        try:
+            sae = services.sae_of(sae_id)
+            steering.delete_sae(who(request), sae, keep_files=not body.delete_files)
+            deleted.append(sae_id)
+        except SaeError as error:
+            errors[sae_id] = str(error)
+    failed = f", {len(errors)} failed" if errors else ""
+    return {
+        "deleted_count": len(deleted),
+        "failed_count": len(errors),
+        "deleted_ids": deleted,
+        "failed_ids": list(errors),
+        "errors": errors,
+        "message": f"{len(deleted)} deleted{failed}.",
+    }

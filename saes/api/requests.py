@@ -1,0 +1,103 @@
+"""What requests may hold. Anything else is refused by name."""
+
+from typing import Annotated, Any, Literal
+
+from ninja import Schema
+from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
+
+# No control characters but line ends: PostgreSQL stores no NUL, and a terminal shows no escapes.
+PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+LINE = r"^[^\x00-\x1f\x7f]*$"
+Line = Annotated[str, StringConstraints(max_length=200, pattern=LINE, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(max_length=20_000, pattern=PLAIN)]
+RepoId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=LINE)]
+Place = Annotated[str, StringConstraints(max_length=500, pattern=LINE)]
+Token = Annotated[
+    str, StringConstraints(max_length=400, pattern=r"^[!-~]*$", strip_whitespace=True)
+]
+Facts = dict[str, str | int | float | bool | None]
+
+
+class Body(Schema):
+    """A JSON body. A field that is not known is a typing mistake, and is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Asked(Schema):
+    """Parameters of an address. One that is not known is refused, too."""
+
+    @model_validator(mode="after")
+    def _refuse_unknown(self, info: ValidationInfo) -> "Asked":
+        request = (info.context or {})["request"]
+        if unknown := set(request.GET) - set(type(self).model_fields):
+            raise ValueError(f"{sorted(unknown)[0][:50]!r} is no parameter of this address")
+        return self
+
+
+class PreviewBody(Body):
+    repo_id: RepoId
+    revision: Line | None = None
+    access_token: Token | None = None
+
+
+class DownloadBody(Body):
+    repo_id: RepoId
+    filepath: Place = "."
+    name: Line | None = None
+    description: Text | None = None
+    revision: Line | None = None
+    access_token: Token | None = None
+    model_name: Line | None = None
+    model_id: Line | None = None
+    facts: Facts = Field(default_factory=dict)
+
+
+class ListAsked(Asked):
+    skip: int = Field(0, ge=0, le=10**7)
+    limit: int = Field(50, ge=1, le=100)
+    search: Line = ""
+    source: Literal["", "huggingface", "trained", "local"] = ""
+    status: Literal["", "pending", "downloading", "converting", "ready", "error", "paused"] = ""
+    model_name: Line = ""
+    sort_by: Literal[
+        "created_at", "updated_at", "downloaded_at", "name", "status", "source", "model_name",
+        "layer", "n_features", "d_model", "file_size_bytes",
+    ] = "created_at"  # fmt: skip
+    order: Literal["asc", "desc"] = "desc"
+
+
+class EditBody(Body):
+    name: Annotated[Line, Field(min_length=1)] | None = None
+    description: Text | None = None
+    notes: Text | None = None
+    tags: list[Annotated[Line, Field(min_length=1, max_length=40)]] | None = Field(
+        None, max_length=50
+    )
+    facts: Facts | None = None
+
+
+class DeleteAsked(Asked):
+    delete_files: bool = True
+
+
+class DeleteBody(Body):
+    sae_ids: list[Line] = Field(min_length=1, max_length=1000)
+    delete_files: bool = True
+
+
+class JobsAsked(Asked):
+    skip: int = Field(0, ge=0, le=10**7)
+    limit: int = Field(50, ge=1, le=100)
+    state: Literal["", "queued", "running", "paused", "done", "failed", "crashed", "cancelled"] = ""
+    kind: Literal["", "download", "convert", "export", "verify"] = ""
+    sae_id: Line = ""
+
+
+class RetryBody(Body):
+    access_token: Token | None = None
+
+
+def given(body: Body) -> dict[str, Any]:
+    """Only the fields that were sent."""
+    return body.model_dump(exclude_unset=True)

@@ -1,0 +1,1 @@
+"""Sockets: fragments for pages, events in JSON for programs."""

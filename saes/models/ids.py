@@ -1,0 +1,15 @@
+"""Public ids: what they hold, and the names that addresses and answers use for them."""
+
+import secrets
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_hex(6)}"
+
+
+def new_sae_id() -> str:
+    return new_id("sae")
+
+
+def new_job_id() -> str:
+    return new_id("job")

@@ -1,0 +1,154 @@
+"""The rows of work. A job's row is the truth; queue and socket only say "look again"."""
+
+import secrets
+from datetime import timedelta
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from saes.models.ids import new_job_id
+from saes.models.library import Sae
+from saes.progress import Stage
+
+LEASE_SECONDS = 30  # a running job that was not heard of for so long has lost its worker
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def active(self) -> "JobQuerySet":
+        return self.filter(state__in=Job.ACTIVE)
+
+    def claim(self, job_id: str, worker: str) -> "Job | None":
+        """Queued becomes running, for one caller only; None where another was faster."""
+        won = self.filter(id=job_id, state=Job.State.QUEUED).update(
+            state=Job.State.RUNNING,
+            lease=secrets.token_hex(8),
+            worker=worker,
+            heartbeat_at=Now(),
+            started_at=Now(),
+            attempt=models.F("attempt") + 1,
+            version=models.F("version") + 1,
+        )
+        return self.select_related("sae", "token").get(id=job_id) if won else None
+
+    def lost(self) -> "JobQuerySet":
+        """Running, but not heard of for a lease: by the database's clock, as heartbeats are."""
+        limit = Now() - timedelta(seconds=LEASE_SECONDS)
+        return self.filter(state=Job.State.RUNNING, heartbeat_at__lt=limit)
+
+    def held(self, job: "Job") -> "JobQuerySet":
+        """The row, if `job` still holds its lease: the filter of every write of a worker."""
+        return self.filter(id=job.id, state=Job.State.RUNNING, lease=job.lease)
+
+
+class Job(models.Model):
+    """One piece of work. Everything that may be shown of it is in this row; no secret is."""
+
+    class Kind(models.TextChoices):
+        DOWNLOAD = "download", "Download"
+        CONVERT = "convert", "Convert"
+        EXPORT = "export", "Export"
+        VERIFY = "verify", "Verify"
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        PAUSED = "paused", "Paused"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"  # expected: a sentence for the user
+        CRASHED = "crashed", "Crashed"  # a bug: a reference for the user, a traceback for staff
+        CANCELLED = "cancelled", "Cancelled"
+
+    ACTIVE = (State.QUEUED, State.RUNNING, State.PAUSED)
+    BRINGS_IN = (Kind.DOWNLOAD, Kind.CONVERT)  # its outcome is the SAE's own
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_job_id, editable=False)
+    kind = models.CharField(max_length=16, choices=Kind)
+    sae = models.ForeignKey(Sae, models.CASCADE, related_name="jobs")
+    target = models.CharField(max_length=40, blank=True)  # the format of an export
+    state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="jobs"
+    )
+    token = models.ForeignKey("HubToken", models.SET_NULL, null=True, blank=True)
+
+    stage = models.CharField(max_length=16, blank=True, choices=[(s, s.title()) for s in Stage])
+    message = models.CharField(max_length=500, blank=True)
+    file_name = models.CharField(max_length=700, blank=True)
+    file_index = models.PositiveIntegerField(default=0)
+    file_count = models.PositiveIntegerField(default=0)
+    bytes_done = models.BigIntegerField(default=0)
+    bytes_total = models.BigIntegerField(default=0)
+    bytes_per_second = models.FloatField(default=0)
+    progress = models.FloatField(default=0)  # of the whole job, 0 to 100, never lower than before
+    bytes_reserved = models.BigIntegerField(default=0)  # on disk, still to be written
+
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.TextField(blank=True)
+    error_solution = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)  # for staff
+
+    attempt = models.PositiveIntegerField(default=0)
+    deaths = models.PositiveIntegerField(default=0)  # in a row, without progress between
+    progress_at_death = models.FloatField(default=-1)
+    lease = models.CharField(max_length=16, blank=True)
+    worker = models.CharField(max_length=300, blank=True)  # see saes/processes.py
+    version = models.PositiveBigIntegerField(default=0)  # a page never replaces newer by older
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[JobQuerySet] = JobQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-created_at", "-id"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["state"], name="job_by_state"),
+            models.Index(fields=["sae", "-created_at"], name="job_history"),
+        ]
+        permissions = (("control_any_job", "Can see and steer the jobs of others"),)
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=Q(progress__gte=0, progress__lte=100), name="progress_is_a_percentage"
+            ),
+            models.UniqueConstraint(
+                fields=["sae"],
+                condition=Q(state__in=["queued", "running", "paused"]),
+                name="one_active_job_per_sae",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.sae_id}"
+
+    @property
+    def brings_in(self) -> bool:
+        return self.kind in self.BRINGS_IN
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in self.ACTIVE
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the present stage ends, at its present speed; None while that is not known."""
+        left = self.bytes_total - self.bytes_done
+        if self.state != self.State.RUNNING or not self.bytes_per_second or left <= 0:
+            return None
+        return left / self.bytes_per_second
+
+    def sae_status(self) -> str:
+        """The status of the SAE while this is its newest job: the one place that says so."""
+        if self.state == self.State.RUNNING:
+            loading = self.stage in ("", Stage.LOOKING, Stage.DOWNLOADING)
+            loading = loading and self.kind == self.Kind.DOWNLOAD
+            return Sae.Status.DOWNLOADING if loading else Sae.Status.CONVERTING
+        return {
+            self.State.QUEUED: Sae.Status.PENDING,
+            self.State.PAUSED: Sae.Status.PAUSED,
+            self.State.DONE: Sae.Status.READY,
+        }.get(self.State(self.state), Sae.Status.ERROR)

@@ -1,0 +1,57 @@
+"""Which SAEs of the library match: the same for the list's page, the API and the commands."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from saes.models import Sae
+
+SEARCHED = ("name", "description", "hf_repo_id", "hf_filepath", "model_name")
+SORTS = {
+    "newest": ("-created_at", "-id"),
+    "oldest": ("created_at", "id"),
+    "name": ("name", "id"),
+    "layer": ("layer", "d_sae", "id"),
+    "width": ("d_sae", "layer", "id"),
+    "size": ("-file_size_bytes", "id"),
+}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What an SAE must have. What is empty matches everything."""
+
+    search: str = ""  # anywhere in SEARCHED
+    source: str = ""
+    status: str = ""
+    format: str = ""
+    model_name: str = ""
+    model_name_part: str = ""
+    architecture: str = ""
+    layer: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The filters that are on, for links that keep them."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
+
+
+def matching(filters: Filters, sort: str = "newest") -> QuerySet[Sae]:
+    """The SAEs of a list, in one of SORTS, without what no list shows."""
+    found = narrowed(filters).defer("facts", "tensors", "notes", "missing_facts")
+    return found.order_by(*SORTS[sort])
+
+
+def narrowed(filters: Filters) -> QuerySet[Sae]:
+    """SAEs and, in one query more, the jobs that tell how far each is."""
+    exact = filters.given()
+    text, part = exact.pop("search", ""), exact.pop("model_name_part", "")
+    found = Sae.objects.filter(**exact).prefetch_related("jobs")
+    if part:
+        found = found.filter(model_name__icontains=part)
+    if not text:
+        return found
+    anywhere = Q()
+    for column in SEARCHED:
+        anywhere |= Q(**{f"{column}__icontains": text})
+    return found.filter(anywhere)

@@ -1,0 +1,106 @@
+"""What users do to SAEs and jobs, each as far as their role lets them: pages, API and admin alike.
+
+`user` is who asks; None is the server itself, such as a command on its terminal.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from saes import jobs, roles, services, vault
+from saes.errors import Conflict
+from saes.models import HubToken, Job, Sae
+from saes.recorder import nudge
+
+LET_GO_SECONDS = 5.0  # a worker notices within one second, unless the Hub is stalling
+RETRIED = (Job.State.FAILED, Job.State.CRASHED, Job.State.CANCELLED)
+
+
+def cancel(user: User | None, job: Job) -> bool:
+    """Stop it. False where it has ended meanwhile. Raises Forbidden."""
+    roles.require_control(user, job)
+    return jobs.cancel(job)
+
+
+def pause(user: User | None, job: Job) -> bool:
+    """Stop it for now. Asked twice it is paused once. Raises Forbidden, Conflict."""
+    roles.require_control(user, job)
+    return jobs.pause(job) or _is_so(job, Job.State.PAUSED)
+
+
+def resume(user: User | None, job: Job) -> bool:
+    """Go on with a paused job. Raises Forbidden, Conflict where it has ended."""
+    roles.require_control(user, job)
+    return jobs.resume(job) or _is_so(job, Job.State.QUEUED, Job.State.RUNNING)
+
+
+def _is_so(job: Job, *states: Job.State) -> bool:
+    job.refresh_from_db()
+    if job.state not in states:
+        raise Conflict(f"This job has ended: it is {job.get_state_display().lower()}.")
+    return False
+
+
+def retry(user: User | None, sae: Sae, token: HubToken | None = None) -> Job:
+    """Go on where the last job of an SAE that is not ready failed. Raises Conflict, Forbidden."""
+    roles.require_edit(user)
+    if sae.status == Sae.Status.READY:
+        raise Conflict("This SAE is ready: there is nothing to retry.")
+    return _go_on(user, sae, token)
+
+
+def state_facts(user: User | None, sae: Sae, given: Mapping[str, Any]) -> Job | None:
+    """Store what the user states. The job, where the SAE must be converted anew for it.
+
+    Raises what services.give_facts() raises, and Forbidden.
+    """
+    roles.require_edit(user)
+    return _go_on(user, sae) if services.give_facts(sae, given) else None
+
+
+def _go_on(user: User | None, sae: Sae, token: HubToken | None = None) -> Job:
+    kind = Job.Kind.CONVERT if sae.downloaded_at else Job.Kind.DOWNLOAD
+    token = token or (vault.of(user) if user else None)
+    return jobs.start(Job(kind=kind, sae=sae, created_by=user, token=token))
+
+
+def retry_job(user: User | None, job: Job, token: HubToken | None = None) -> Job:
+    """A new job that does what this one did not. Raises Conflict where it did, or still may."""
+    roles.require_control(user, job)
+    if job.state not in RETRIED:
+        raise Conflict("Only a job that failed or was cancelled can be retried.")
+    if job.kind == Job.Kind.EXPORT:
+        return jobs.start_export(user, job.sae, job.target)
+    if job.kind == Job.Kind.VERIFY:
+        return jobs.start_verifying(user, job.sae)
+    return retry(user, job.sae, token)
+
+
+def delete_sae(user: User | None, sae: Sae, *, keep_files: bool) -> str:
+    """Stop the SAE's job, then remove it. Returns where its files are kept, or nothing.
+
+    Raises Forbidden, and Conflict where the files are to be kept and a worker does not let go of
+    them in time.
+    """
+    roles.require_edit(user)
+    if job := sae.active_job:
+        cancel(user, job)
+    shelf, sae_id = services.library(), sae.id
+    shelf.refuse_link(sae_id)
+    if keep_files:
+        with shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
+            kept = services.delete_but_keep(sae)
+        nudge(sae_id)
+        return shelf.relative(kept) if kept else ""
+    Sae.objects.filter(id=sae_id).delete()
+    nudge(sae_id)
+    # A worker that is still at it removes the files itself, once it notices.
+    with suppress(Conflict), shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
+        shelf.remove(sae_id)
+    return ""
+
+
+def _no_check() -> None:
+    """Nobody can cancel a deletion."""
