@@ -3,19 +3,58 @@
 `user` is who asks; None is the server itself, such as a command on its terminal.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.contrib.auth.models import User
 
-from saes import jobs, roles, services, vault
-from saes.errors import Conflict
+from saes import admission, jobs, roles, services, vault
+from saes.errors import AlreadyHere, Conflict
 from saes.models import HubToken, Job, Sae
 from saes.recorder import nudge
+from saes.services import DownloadRequest
 
 LET_GO_SECONDS = 5.0  # a worker notices within one second, unless the Hub is stalling
 RETRIED = (Job.State.FAILED, Job.State.CRASHED, Job.State.CANCELLED)
+
+
+def download(
+    user: User | None,
+    wanted: DownloadRequest,
+    secret: str | None = None,
+    *,
+    previewed: bool = False,
+) -> tuple[Sae, Job | None]:
+    """Bring an SAE in. Asked again for one that is here, or on its way, it starts nothing.
+
+    `secret` is a token of the Hub for this job alone; `previewed` says that repository and path
+    were seen at the commit that is asked for. Raises Forbidden, BadFact, and what the Hub says.
+    """
+    roles.require_edit(user)
+    standing = vault.of(user)
+    if not previewed:
+        wanted = admission.admitted(wanted, secret or vault.reveal(standing))
+    with one_time(user, secret) as token:
+        try:
+            job = jobs.start_download(user, wanted, token or standing)
+        except AlreadyHere as there:
+            sae = services.sae_of(there.sae_id)
+            if sae.status != Sae.Status.ERROR or sae.missing_facts:
+                return sae, None
+            job = _go_on(user, sae, token)
+    return services.sae_of(job.sae_id), job
+
+
+@contextmanager
+def one_time(user: User | None, secret: str | None) -> Iterator[HubToken | None]:
+    """A token that came with a request, for the job that it starts. If none takes it, it goes."""
+    token = vault.keep_for_one_job(user, secret) if secret else None
+    try:
+        yield token
+    finally:
+        if token:
+            vault.wipe_unused(token)
 
 
 def cancel(user: User | None, job: Job) -> bool:
@@ -62,7 +101,7 @@ def state_facts(user: User | None, sae: Sae, given: Mapping[str, Any]) -> Job | 
 
 def _go_on(user: User | None, sae: Sae, token: HubToken | None = None) -> Job:
     kind = Job.Kind.CONVERT if sae.downloaded_at else Job.Kind.DOWNLOAD
-    token = token or (vault.of(user) if user else None)
+    token = token or vault.of(user)
     return jobs.start(Job(kind=kind, sae=sae, created_by=user, token=token))
 
 

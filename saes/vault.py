@@ -39,6 +39,11 @@ def wipe(row_id: int | None) -> None:
         HubToken.objects.filter(id=row_id, for_one_job=True).delete()
 
 
+def wipe_unused(row: HubToken) -> None:
+    """Remove a token for one job that no job took."""
+    HubToken.objects.filter(id=row.id, for_one_job=True, job=None).delete()
+
+
 def fingerprint(token: str | None) -> str:
     """Tells tokens apart, without telling any of them."""
     key = settings.SECRET_KEY.encode()
@@ -64,7 +69,7 @@ def reveal(row: HubToken | None) -> str | None:
         ) from error
 
 
-def of(user: User) -> HubToken | None:
+def of(user: User | None) -> HubToken | None:
     """The token that requests of this user go with: their own, else the server's."""
     standing = HubToken.objects.filter(for_one_job=False)
     return standing.filter(owner=user).first() or standing.filter(owner=None).first()
