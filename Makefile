@@ -48,8 +48,9 @@ check: $(VENV)/.product $(VENV)/.tools ## Lint, types, import rules, migrations,
 	$(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py check --deploy --fail-level WARNING
 
-readme: $(VENV)/.product ## Write the formats table into README.md
+readme: $(VENV)/.product ## Write the tables of formats and errors into README.md
 	$(PY) manage.py sae_formats --into README.md
+	$(PY) manage.py sae_errors --into README.md
 
 lock: $(VENV)/.product ## Choose the newest versions anew: writes constraints.txt
 	$(PY) -m pip install --quiet uv

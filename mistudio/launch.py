@@ -104,7 +104,7 @@ def _await(supervisor: Supervisor, ready: Callable[[], bool], what: str) -> bool
 
 def web_command(plan: Plan) -> list[str]:
     return [
-        *(sys.executable, "-m", "daphne", "-v", "0", "--no-server-name"),
+        *(sys.executable, "-m", "mistudio.web", "-v", "0", "--no-server-name"),
         *("-b", plan.host, "-p", str(plan.port), "mistudio.asgi:application"),
     ]
 
@@ -126,7 +126,7 @@ def environment(plan: Plan) -> Mapping[str, str]:
     return {
         **kept,
         **decided,
-        "PYTHONPATH": os.pathsep.join(search),  # `-m daphne` would look in the working directory
+        "PYTHONPATH": os.pathsep.join(search),  # `-m` would look in the working directory
         "PYTHONUNBUFFERED": "1",
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS would kill every forked worker
     }

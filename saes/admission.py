@@ -1,11 +1,12 @@
 """What is checked before a download is accepted, so that a mistyped name is told at once."""
 
+import time
 from dataclasses import replace
 
 from saes import services
 from saes.errors import HubMisbehaved, HubUnreachable, PathNotFound, RateLimited
 from saes.formats import Found, by_slug, find_saes
-from saes.hub import Hub, Listing
+from saes.hub import Listing
 from saes.safe_names import refuse_unsafe
 from saes.services import DownloadRequest
 
@@ -18,19 +19,25 @@ def admitted(wanted: DownloadRequest, token: str | None) -> DownloadRequest:
     Raises what the Hub says of the repository, and PathNotFound. Where the Hub is limited, slow or
     away the request comes back as it is: its job finds out itself.
     """
-    hub = services.hub_with(token, patience=CHECK_SECONDS)
     try:
-        listing = _listing(hub, wanted)
+        listing, where = _checked(wanted, token)
     except (RateLimited, HubUnreachable, HubMisbehaved):
         return wanted
     ref = replace(wanted.ref, type=listing.repo_type, revision=listing.commit)
-    where, _ = own_files(listing, wanted.where)
     return replace(wanted, ref=ref, where=where, asked=wanted.ref.revision)
 
 
-def _listing(hub: Hub, wanted: DownloadRequest) -> Listing:
-    pinned, _ = hub.resolve(wanted.ref)
-    return hub.files_at(pinned)
+def _checked(wanted: DownloadRequest, token: str | None) -> tuple[Listing, str]:
+    """Asked of a model and, if there is none, of a dataset: all of it within CHECK_SECONDS."""
+    end = time.monotonic() + CHECK_SECONDS
+    pinned, info = services.hub_with(token, patience=CHECK_SECONDS / 2).resolve(wanted.ref)
+    hub = services.hub_with(token, patience=end - time.monotonic())
+    listing = hub.listing(pinned, info)
+    where, names = own_files(listing, wanted.where)
+    if listing.gated:  # its names are public, its bytes are not
+        hub = services.hub_with(token, patience=end - time.monotonic())
+        hub.locate(listing, listing.files[names[0]])
+    return listing, where
 
 
 def own_files(listing: Listing, where: str) -> tuple[str, list[str]]:

@@ -215,7 +215,7 @@ def _all_or_nothing(target: Path) -> Iterator[None]:
     before = set(target.iterdir())
     try:
         yield
-    except (SaeError, OSError, Stopped) as error:
+    except (SaeError, OSError, Stopped, KeyboardInterrupt) as error:
         for path in set(target.iterdir()) - before:
             path.unlink(missing_ok=True)
         if isinstance(error, FileExistsError):

@@ -450,6 +450,14 @@ class BadRequest(SaeError):
     status = 400
 
 
+class BadRange(SaeError):
+    """A part of a file that lies behind its end."""
+
+    code = "bad_range"
+    solution = "Ask for bytes before the end; Content-Range says where that is."
+    status = 416
+
+
 class BadBody(SaeError):
     """The body of the request is wrong."""
 

@@ -1,5 +1,6 @@
 """What the sockets of the API tell: the state of an SAE's work, in the guide's words."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,25 +13,27 @@ STAGES = {
     Stage.CONVERTING: "convert",
     Stage.VERIFYING: "verify",
 }
+# Columns that can be long, and that no event shows.
+LONG = ("facts", "given_facts", "tensors", "certificate", "notes", "description")
 
 
-def progress_of(sae: Sae) -> float:
-    """Percent of the way into the library."""
+def progress_of(sae: Sae, job: Job | None = None) -> float:
+    """Percent of the way into the library. `job`: its newest one, where that is at hand."""
     if sae.status == Sae.Status.READY:
         return 100.0
-    job = sae.newest_job
+    job = job or sae.newest_job
     return round(job.progress, 1) if job else 0.0
 
 
-def download_event(sae: Sae) -> dict[str, Any]:
+def download_event(sae: Sae, job: Job | None) -> dict[str, Any]:
     """The state of bringing this SAE in: everything that a client needs to draw it anew."""
-    job, progress = sae.newest_job, progress_of(sae)
+    progress = progress_of(sae, job)
     return {
         "sae_id": sae.id,
         "job_id": job.id if job else None,
         "progress": progress,
         "status": sae.status,
-        "message": _message(sae, job, progress),
+        "message": _message(sae, progress),
         "stage": STAGES.get(Stage(job.stage)) if job and job.stage else None,
         **(_numbers(job) if job else {}),
         "error_code": sae.error_code or None,
@@ -39,7 +42,19 @@ def download_event(sae: Sae) -> dict[str, Any]:
     }
 
 
-def _message(sae: Sae, job: Job | None, progress: float) -> str:
+def upload_event(sae: Sae, job: Job | None) -> dict[str, Any]:
+    """No job publishes an SAE, so everyone is told the same."""
+    return {
+        "sae_id": sae.id,
+        "job_id": None,
+        "progress": None,
+        "status": None,
+        "message": "Nothing was uploaded",
+        "stage": None,
+    }
+
+
+def _message(sae: Sae, progress: float) -> str:
     if sae.error_message:
         return sae.error_message
     if sae.status in (Sae.Status.DOWNLOADING, Sae.Status.CONVERTING):
@@ -71,8 +86,44 @@ def _numbers(job: Job) -> dict[str, Any]:
 class Topic:
     """A kind of channel: `sae/{id}/download` tells of bringing in, `…/upload` of publishing."""
 
-    name: str
     event: str
+    describe: Callable[[Sae, Job | None], dict[str, Any]]
 
 
-TOPICS = {"download": Topic("download", "sae:download"), "upload": Topic("upload", "sae:upload")}
+TOPICS = {
+    "download": Topic("sae:download", download_event),
+    "upload": Topic("sae:upload", upload_event),
+}
+
+
+# --- reading rows --------------------------------------------------------------------------------
+
+
+def existing(sae_ids: Collection[str]) -> set[str]:
+    return set(Sae.objects.filter(id__in=sae_ids).values_list("id", flat=True))
+
+
+def at_work() -> list[str]:
+    """SAEs that are on their way into the library."""
+    jobs = Job.objects.active().filter(kind__in=Job.BRINGS_IN)
+    return list(jobs.order_by("created_at").values_list("sae_id", flat=True))
+
+
+def present(sae_ids: Collection[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The state of each SAE for each topic. What was deleted is not among them."""
+    found = {sae.id: (sae, job) for sae, job in _with_jobs(sae_ids)}
+    return {
+        sae_id: {name: topic.describe(sae, job) for name, topic in TOPICS.items()}
+        for sae_id, (sae, job) in found.items()
+    }
+
+
+def _with_jobs(sae_ids: Collection[str]) -> list[tuple[Sae, Job | None]]:
+    """Each with its newest job, both as one query saw them: no status of before, bytes of after."""
+    jobs = Job.objects.filter(sae__in=sae_ids, kind__in=Job.BRINGS_IN).select_related("sae")
+    jobs = jobs.defer("traceback", *(f"sae__{name}" for name in LONG))
+    newest: dict[str, Job] = {}
+    for job in jobs:  # newest first
+        newest.setdefault(job.sae_id, job)
+    without = Sae.objects.filter(id__in=set(sae_ids) - set(newest)).defer(*LONG)
+    return [*((job.sae, job) for job in newest.values()), *((sae, None) for sae in without)]

@@ -1,13 +1,15 @@
 """What users type, checked at the edge and returned as the values that services take."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, UsernameField
+from django.utils import timezone
 
 from saes.errors import MissingFact, SaeError
 from saes.hub import RepoRef
-from saes.models import Sae
+from saes.models import ApiToken, Sae
 from saes.queries import SORTS
 from saes.services import DownloadRequest
 
@@ -123,6 +125,36 @@ class DeleteForm(forms.Form):
         required=False, label="Keep the files",
         help_text="They move to the folder kept/ of the data directory.",
     )  # fmt: skip
+
+
+class TokenForm(forms.Form):
+    """A new token of the API: what it is for, what it may do, and for how long."""
+
+    name = forms.CharField(label="Name", max_length=100)
+    scope = forms.ChoiceField(
+        label="It may", choices=ApiToken.Scope.choices, initial=ApiToken.Scope.READ,
+        error_messages={"invalid_choice": "Choose what the token may do. Viewers' tokens read."},
+    )  # fmt: skip
+    lifetime = forms.ChoiceField(
+        label="Expires", initial="90",
+        choices=[("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year"), ("0", "never")],
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, may_write: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not may_write:
+            self.fields["scope"].choices = [(ApiToken.Scope.READ, "Read")]  # type: ignore[attr-defined]
+
+    def clean_name(self) -> str:
+        """Names are also shown on terminals: in one line, and without its commands."""
+        name: str = self.cleaned_data["name"]
+        if not name.isprintable():
+            raise forms.ValidationError("A name has letters, digits, signs and spaces only.")
+        return name
+
+    def expires_at(self) -> datetime | None:
+        days = int(self.cleaned_data["lifetime"])
+        return timezone.now() + timedelta(days=days) if days else None
 
 
 class ListForm(forms.Form):

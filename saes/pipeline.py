@@ -184,9 +184,28 @@ def export(job: Job, progress: Reporter) -> None:
     reserve(job, sum(sae.files.filter(kind=SaeFile.Kind.NATIVE).values_list("size", flat=True)))
     final = shelf.export(sae.id, format)
     with shelf.draft(final) as draft:
-        converter.convert(shelf.native(sae.id), draft, format, progress=progress)
-        written = [Written(final / it.path.name, it.size, it.sha256) for it in _written(draft)]
+        done = converter.convert(shelf.native(sae.id), draft, format, progress=progress)
+        _refuse_changed(sae, done)
+        written = [replace(it, path=final / it.path.relative_to(draft)) for it in _written(draft)]
         progress.stop_if_cancelled()
+    _record_export(sae, final, written)
+
+
+def _refuse_changed(sae: Sae, done: converter.Conversion) -> None:
+    """What was read must be what was certified: a copy of damaged weights is an exact copy, too."""
+    read = done.certificate.source_files if done.certificate else {}
+    for file in sae.files.filter(kind=SaeFile.Kind.NATIVE):
+        if read.get(file.path.removeprefix("native/")) != file.sha256:
+            raise errors.DataMissing(
+                f"`{file.path}` is not as it was recorded.",
+                solution="Verify the SAE, then retry: what changed is fetched and converted again.",
+            )
+
+
+@transaction.atomic
+def _record_export(sae: Sae, final: Path, written: list[Written]) -> None:
+    folder = final.relative_to(services.library().home(sae.id)).as_posix()
+    sae.files.filter(path__startswith=f"{folder}/").delete()  # of an earlier one
     for file in written:
         services.record_file(sae, SaeFile.Kind.EXPORT, file)
     services.finish(sae)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from saes.errors import SaeError
@@ -12,6 +12,7 @@ from saes.preview import Preview, Row
 
 MOST_HEADERS = 32  # read at once; of larger repositories names alone tell
 AT_A_TIME = 8
+HEADER_SECONDS = 15.0  # for all of them: a caller waits
 LONGEST_DESCRIPTION = 500
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
@@ -41,12 +42,14 @@ def of(preview: Preview) -> dict[str, Any]:
 
 
 def _headers(preview: Preview) -> dict[str, SaeInfo]:
-    """Headers of the SAEs, where they are few and can be read; by the SAE's place."""
+    """Headers of the SAEs, where they are few and come in time; by the SAE's place."""
     if len(preview.rows) > MOST_HEADERS or preview.access_problem:
         return dict(preview.headers)
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        found = pool.map(lambda row: _header(preview, row), preview.rows)
-        return {row.where: info for row, info in zip(preview.rows, found, strict=True) if info}
+    pool = ThreadPoolExecutor(AT_A_TIME)
+    asked = {pool.submit(_header, preview, row): row.where for row in preview.rows}
+    done, _ = wait(asked, HEADER_SECONDS)
+    pool.shutdown(wait=False, cancel_futures=True)  # a read that hangs ends by its own timeout
+    return {asked[it]: info for it in done if (info := it.result())}
 
 
 def _header(preview: Preview, row: Row) -> SaeInfo | None:

@@ -39,7 +39,10 @@ def may_edit(user: User | None) -> bool:
 
 def require_edit(user: User | None) -> None:
     if not may_edit(user):
-        raise Forbidden("Viewers may look at the library, not change it.")
+        raise Forbidden(
+            "Viewers may look at the library, not change it.",
+            solution="Ask an administrator for the role of an editor.",
+        )
 
 
 def sees(user: User | None, job: Job) -> bool:

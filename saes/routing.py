@@ -1,4 +1,4 @@
-"""Addresses of sockets, and who may open one: signed in, and from a page of this very server."""
+"""Addresses of sockets, and from where one may be opened: a page of this very server, a program."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,40 +10,49 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from django.urls import path, re_path
 
+from saes.consumers.events import EventConsumer
 from saes.consumers.pages import PageConsumer
 
 App = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+Headers = dict[bytes, bytes]
 
 
-class SameOrigin:
-    """Refuses sockets of foreign pages. Scheme, host and port must be those the page came from."""
+def door(rule: Callable[[Headers], bool], app: App) -> Any:
+    """Lets in only those sockets whose headers are as `rule` says."""
 
-    def __init__(self, app: App) -> None:
-        self.app = app
+    async def let_in(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        chosen = app if rule(dict(scope["headers"])) else WebsocketDenier()
+        await chosen(scope, receive, send)
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if is_same_origin(dict(scope["headers"])):
-            await self.app(scope, receive, send)
-        else:
-            await WebsocketDenier()(scope, receive, send)
+    return let_in  # Any: path() expects views
 
 
-def is_same_origin(headers: dict[bytes, bytes]) -> bool:
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    origin = headers.get(b"origin", b"").decode("latin-1").lower()
-    domain, _ = split_domain_port(host)
-    if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
-        return False
-    return origin in filter(None, (f"http://{host}", settings.PUBLIC_URL))
+def is_our_host(headers: Headers) -> bool:
+    domain, _ = split_domain_port(_text(headers, b"host"))
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
 
 
-sockets = SameOrigin(
-    AuthMiddlewareStack(
-        URLRouter(
-            [
-                path("ws/pages/", PageConsumer.as_asgi()),
-                re_path(r"", WebsocketDenier.as_asgi()),  # an unknown address is no server error
-            ]
-        )
-    )
+def is_same_origin(headers: Headers) -> bool:
+    """Scheme, host and port must be those the page came from."""
+    ours = filter(None, (f"http://{_text(headers, b'host')}", settings.PUBLIC_URL))
+    return is_our_host(headers) and _text(headers, b"origin") in ours
+
+
+def is_program_or_same_origin(headers: Headers) -> bool:
+    """A browser always sends an Origin, and lets no page set Authorization."""
+    if b"authorization" in headers and b"origin" not in headers:
+        return is_our_host(headers)
+    return is_same_origin(headers)
+
+
+def _text(headers: Headers, name: bytes) -> str:
+    return headers.get(name, b"").decode("latin-1").lower()
+
+
+sockets = URLRouter(
+    [
+        path("ws/", door(is_program_or_same_origin, EventConsumer.as_asgi())),
+        path("ws/pages/", door(is_same_origin, AuthMiddlewareStack(PageConsumer.as_asgi()))),
+        re_path(r"", WebsocketDenier.as_asgi()),  # an unknown address is no server error
+    ]
 )

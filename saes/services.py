@@ -170,10 +170,12 @@ def sae_of(sae_id: str) -> Sae:
 
 
 def edit(sae: Sae, **texts: Any) -> None:
-    """Any of name, description, notes and tags."""
-    for name in texts.keys() & EDITABLE:
-        setattr(sae, name, texts[name])
-    sae.save(update_fields=[*texts.keys() & EDITABLE, "updated_at"])
+    """Any of name, description, notes and tags. Raises NotFound if it was deleted meanwhile."""
+    changed = {name: texts[name] for name in texts.keys() & EDITABLE}
+    if not Sae.objects.filter(id=sae.id).update(**changed, updated_at=timezone.now()):
+        raise NotFound(f"{sae.name} was deleted meanwhile.")
+    for name, value in changed.items():
+        setattr(sae, name, value)
 
 
 def give_facts(sae: Sae, given: Mapping[str, Any]) -> bool:

@@ -188,7 +188,7 @@ class Library:
         return self.home(sae_id) / "exports" / format
 
     def drop_exports(self, sae_id: str) -> None:
-        shutil.rmtree(self.home(sae_id) / "exports", ignore_errors=True)
+        self._drop(sae_id, "exports")
 
     @contextmanager
     def draft(self, final: Path) -> Iterator[Path]:
@@ -209,7 +209,11 @@ class Library:
                 shutil.rmtree(draft, ignore_errors=True)
 
     def drop_parts(self, sae_id: str) -> None:
-        shutil.rmtree(self.home(sae_id) / "parts", ignore_errors=True)
+        self._drop(sae_id, "parts")
+
+    def _drop(self, sae_id: str, name: str) -> None:
+        if not self.home(sae_id).is_symlink():
+            shutil.rmtree(self.home(sae_id) / name, ignore_errors=True)
 
     def remove(self, sae_id: str) -> None:
         """Remove the SAE's own folder and nothing else. One that is gone already is no error."""

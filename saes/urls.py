@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
 from saes.forms import SignInForm
-from saes.views import accounts, hub, library, storage
+from saes.views import accounts, exports, hub, library, storage, tokens
 
 pages = [
     path("", library.list_saes, name="list"),
@@ -14,6 +14,8 @@ pages = [
     path("saes/<slug:sae_id>/facts/", library.facts, name="facts"),
     path("saes/<slug:sae_id>/cancel/", library.cancel, name="cancel"),
     path("saes/<slug:sae_id>/retry/", library.retry, name="retry"),
+    path("saes/<slug:sae_id>/formats/", exports.formats, name="formats"),
+    path("saes/<slug:sae_id>/prepare/", exports.prepare, name="prepare"),
     path("saes/<slug:sae_id>/delete/", library.delete, name="delete"),
     path("hub/", hub.search, name="hub"),
     path("hub/download/", hub.download, name="download"),
@@ -22,6 +24,8 @@ pages = [
     path("hub/<str:owner>/<str:repo>/header/", hub.header, name="header"),
     path("storage/", storage.overview, name="storage"),
     path("storage/<str:name>/remove/", storage.remove_kept, name="remove-kept"),
+    path("account/tokens/", tokens.overview, name="tokens"),
+    path("account/tokens/<int:token_id>/revoke/", tokens.revoke, name="revoke-token"),
 ]
 
 sign_in = LoginView.as_view(

@@ -102,13 +102,13 @@
 
   const problem = () => document.getElementById("problem");
   on("htmx:beforeRequest", (event) => {
-    if (!event.target.matches(".live")) problem().replaceChildren();
+    if (!event.target.matches(".live, .polls")) problem().replaceChildren();
   });
   on("htmx:afterSwap", (event) => {
     if (event.target === problem()) problem().scrollIntoView({ block: "center" });
   });
   on("htmx:sendError", (event) => {
-    if (event.target.matches(".live")) return; // its next look comes soon
+    if (event.target.matches(".live, .polls")) return; // its next look comes soon
     const text = document.createElement("p");
     text.className = "notice error";
     text.textContent = "The server cannot be reached. Check that it runs, then try again.";
@@ -164,8 +164,9 @@
     document.getElementById("announcer").textContent = label.textContent;
     setTimeout(() => { label.textContent = before; button.classList.remove("copied"); }, 1600);
   };
+  const from = (id) => document.getElementById(id).value ?? document.getElementById(id).textContent;
   click("[data-copy], [data-copy-text]", (button) => {
-    const text = button.dataset.copyText ?? document.getElementById(button.dataset.copy).textContent;
+    const text = button.dataset.copyText ?? from(button.dataset.copy);
     // Browsers offer the clipboard to https and to localhost only.
     if (navigator.clipboard) navigator.clipboard.writeText(text).then(() => say(button, true), () => say(button, false));
     else say(button, false);

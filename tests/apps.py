@@ -21,7 +21,7 @@ from rq.serializers import JSONSerializer
 from mistudio.places import redis_socket
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = {"daphne": "web", "sae_worker": "worker"}
+PARTS = {"mistudio.web": "web", "sae_worker": "worker"}
 
 
 def free_port() -> int:

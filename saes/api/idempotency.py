@@ -9,8 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja.responses import Status
@@ -22,6 +24,11 @@ from saes.models import KeptAnswer
 HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(days=1)
 LONGEST = 200
+LARGEST = 500_000  # characters of an answer: a batch of a thousand has a tenth
+MOST_KEPT = 10_000  # of each user
+AT_WORK = "The first request with this key is still at work."
+SOON = "Ask again in a moment."
+GIVEN_UP_AFTER = timedelta(minutes=5)  # no request takes so long
 DOCUMENTED: dict[str, Any] = {
     "parameters": [
         {
@@ -43,32 +50,56 @@ def idempotent(route: Callable[..., Any]) -> Callable[..., Any]:
         key = request.headers.get(HEADER)
         if key is None:
             return route(request, *args, **kwargs)
-        row, is_new = _row(request, key)
-        if not is_new:
+        row, is_ours = _row(request, key)
+        if not is_ours:
             return _again(row)
         try:
             result = route(request, *args, **kwargs)
             _keep(row, result)
         finally:
-            KeptAnswer.objects.filter(id=row.id, status=None).delete()
+            _at_work(row).delete()
         return result
 
     return answered
 
 
 def _row(request: HttpRequest, key: str) -> tuple[KeptAnswer, bool]:
+    """The row of this key, and whether it is for this request to find the answer."""
     if not (0 < len(key) <= LONGEST and key.isascii() and key.isprintable() and " " not in key):
         raise BadRequest(f"{HEADER} has to be 1 to {LONGEST} plain characters.")
-    KeptAnswer.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()
     asked, user = _asked(request), who(request)
+    _drop_old(user)
     try:
-        with transaction.atomic():
-            return KeptAnswer.objects.create(user=user, key=key, asked=asked), True
-    except IntegrityError:
-        row = KeptAnswer.objects.get(user=user, key=key)
+        row, is_new = KeptAnswer.objects.get_or_create(
+            user=user, key=key, defaults={"asked": asked}
+        )
+    except IntegrityError as error:  # the other one failed just now, and its row is gone
+        raise Conflict(AT_WORK, solution=SOON) from error
     if not hmac.compare_digest(row.asked, asked):
         raise KeyReused(f"This {HEADER} belongs to another request.")
-    return row, False
+    return row, is_new or _taken_over(row)
+
+
+def _drop_old(user: User) -> None:
+    KeptAnswer.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()
+    mine = KeptAnswer.objects.filter(user=user).order_by("-id").values_list("id", flat=True)
+    if beyond := mine[MOST_KEPT - 1 : MOST_KEPT].first():
+        KeptAnswer.objects.filter(user=user, id__lte=beyond).delete()
+
+
+def _taken_over(row: KeptAnswer) -> bool:
+    """Whoever had it is gone without a word: the server was killed. One caller may go on."""
+    now = timezone.now()
+    if row.status is not None or now - row.created_at < GIVEN_UP_AFTER:
+        return False
+    won = _at_work(row).update(created_at=now)
+    row.created_at = now
+    return bool(won)
+
+
+def _at_work(row: KeptAnswer) -> QuerySet[KeptAnswer]:
+    """The row, while it has no answer and nobody took it over."""
+    return KeptAnswer.objects.filter(id=row.id, status=None, created_at=row.created_at)
 
 
 def _asked(request: HttpRequest) -> str:
@@ -79,16 +110,15 @@ def _asked(request: HttpRequest) -> str:
 
 def _again(row: KeptAnswer) -> Any:
     if row.status is None:
-        raise Conflict(
-            "The first request with this key is still at work.",
-            solution="Ask again in a moment.",
-        )
+        raise Conflict(AT_WORK, solution=SOON)
     return Status(row.status, row.body)
 
 
 def _keep(row: KeptAnswer, result: Any) -> None:
+    """A large answer is not kept. Only previews are so large, and those change nothing."""
     status, body = (
         (result.status_code, result.value) if isinstance(result, Status) else (200, result)
     )
-    row.status, row.body = status, json.loads(json.dumps(body, cls=DjangoJSONEncoder))
-    row.save(update_fields=["status", "body"])
+    text = json.dumps(body, cls=DjangoJSONEncoder)
+    if len(text) <= LARGEST:
+        _at_work(row).update(status=status, body=json.loads(text))

@@ -5,13 +5,11 @@ from typing import Any
 from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
 
-from saes import roles, steering
+from saes import answers, roles, steering
 from saes.api.access import EDIT, who
-from saes.api.answers import PROBLEMS, JobAnswer, Pagination, job_answer, pagination
-from saes.api.hub import one_time
 from saes.api.idempotency import DOCUMENTED, idempotent
 from saes.api.requests import JobsAsked, RetryBody
-from saes.models import Job
+from saes.api.schemas import PROBLEMS, JobAnswer, Pagination
 
 router = Router(tags=["jobs"])
 
@@ -27,15 +25,14 @@ def list_jobs(request: HttpRequest, asked: Query[JobsAsked]) -> Any:
     wanted = {"state": asked.state, "kind": asked.kind, "sae_id": asked.sae_id}
     found = roles.visible_jobs(who(request)).filter(**{n: v for n, v in wanted.items() if v})
     page = found.select_related("created_by")[asked.skip : asked.skip + asked.limit]
-    return {
-        "data": [job_answer(job) for job in page],
-        "pagination": pagination(asked.skip, asked.limit, found.count()),
-    }
+    return answers.page(
+        [answers.of_job(job) for job in page], asked.skip, asked.limit, found.count()
+    )
 
 
 @router.get("jobs/{job_id}", response={200: JobAnswer, **PROBLEMS})
 def get_job(request: HttpRequest, job_id: str) -> Any:
-    return job_answer(roles.job_for(who(request), job_id))
+    return answers.of_job(roles.job_for(who(request), job_id))
 
 
 @router.post(
@@ -70,7 +67,7 @@ def resume(request: HttpRequest, job_id: str) -> Any:
 
 def _after(act: Any, request: HttpRequest, job_id: str) -> dict[str, Any]:
     act(who(request), roles.job_for(who(request), job_id))
-    return job_answer(roles.job_for(who(request), job_id))
+    return answers.of_job(roles.job_for(who(request), job_id))
 
 
 @router.post(
@@ -82,6 +79,6 @@ def retry(request: HttpRequest, job_id: str, body: RetryBody | None = None) -> A
     """Start a new job that does what this one did not. It goes on from what is on disk."""
     user = who(request)
     job = roles.job_for(user, job_id)
-    with one_time(user, body.access_token if body else None) as token:
+    with steering.one_time(user, body.access_token if body else None) as token:
         again = steering.retry_job(user, job, token)
-    return Status(202, job_answer(Job.objects.select_related("created_by").get(id=again.id)))
+    return Status(202, answers.of_job(roles.job_for(user, again.id)))

@@ -5,11 +5,11 @@ from typing import Any
 from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
 
-from saes import queries, services, steering
+from saes import answers, queries, services, steering
 from saes.api.access import EDIT, who
-from saes.api.answers import PROBLEMS, Accepted, Pagination, SaeAnswer, pagination, sae_answer
 from saes.api.idempotency import DOCUMENTED, idempotent
 from saes.api.requests import DeleteAsked, DeleteBody, EditBody, ListAsked, given
+from saes.api.schemas import PROBLEMS, Accepted, Pagination, SaeAnswer
 from saes.errors import SaeError
 
 router = Router(tags=["library"])
@@ -32,42 +32,9 @@ def list_saes(request: HttpRequest, asked: Query[ListAsked]) -> Any:
     column = COLUMNS.get(asked.sort_by, asked.sort_by)
     sign = "-" if asked.order == "desc" else ""
     page = found.order_by(sign + column, sign + "id")[asked.skip : asked.skip + asked.limit]
-    return {
-        "data": [sae_answer(sae) for sae in page],
-        "pagination": pagination(asked.skip, asked.limit, found.count()),
-    }
-
-
-@router.get("saes/{sae_id}", response={200: SaeAnswer, **PROBLEMS})
-def get_sae(request: HttpRequest, sae_id: str) -> Any:
-    return sae_answer(services.sae_of(sae_id))
-
-
-@router.patch("saes/{sae_id}", auth=EDIT, response={200: SaeAnswer, 202: Accepted, **PROBLEMS})
-def edit_sae(request: HttpRequest, sae_id: str, body: EditBody) -> Any:
-    """Change what is said of an SAE. 202 where a fact asks for another conversion."""
-    sae, changed = services.sae_of(sae_id), given(body)
-    facts = changed.pop("facts", None)
-    job = steering.state_facts(who(request), sae, facts) if facts else None
-    services.edit(sae, **{name: value for name, value in changed.items() if value is not None})
-    sae = services.sae_of(sae_id)
-    return Status(202, sae_answer(sae, job)) if job else Status(200, sae_answer(sae))
-
-
-class Deleted(Schema):
-    id: str
-    deleted: bool
-    kept_files: str | None
-    message: str
-
-
-@router.delete("saes/{sae_id}", auth=EDIT, response={200: Deleted, **PROBLEMS})
-def delete_sae(request: HttpRequest, sae_id: str, asked: Query[DeleteAsked]) -> Any:
-    """Delete an SAE. With `delete_files=false` its files move to the folder `kept/`."""
-    sae = services.sae_of(sae_id)
-    kept = steering.delete_sae(who(request), sae, keep_files=not asked.delete_files)
-    message = f"Deleted {sae.name}." + (f" Its files are in {kept}." if kept else "")
-    return {"id": sae_id, "deleted": True, "kept_files": kept or None, "message": message}
+    return answers.page(
+        [answers.of_sae(sae) for sae in page], asked.skip, asked.limit, found.count()
+    )
 
 
 class DeletedMany(Schema):
@@ -102,3 +69,38 @@ def delete_saes(request: HttpRequest, body: DeleteBody) -> Any:
         "errors": errors,
         "message": f"{len(deleted)} deleted{failed}.",
     }
+
+
+# Below here `saes/…` is an id: an address with a name of its own stands above.
+
+
+@router.get("saes/{sae_id}", response={200: SaeAnswer, **PROBLEMS})
+def get_sae(request: HttpRequest, sae_id: str) -> Any:
+    return answers.of_sae(services.sae_of(sae_id))
+
+
+@router.patch("saes/{sae_id}", auth=EDIT, response={200: SaeAnswer, 202: Accepted, **PROBLEMS})
+def edit_sae(request: HttpRequest, sae_id: str, body: EditBody) -> Any:
+    """Change what is said of an SAE. 202 where a fact asks for another conversion."""
+    sae, changed = services.sae_of(sae_id), given(body)
+    facts = changed.pop("facts", None)
+    job = steering.state_facts(who(request), sae, facts) if facts else None
+    services.edit(sae, **{name: value for name, value in changed.items() if value is not None})
+    sae = services.sae_of(sae_id)
+    return Status(202, answers.of_sae(sae, job)) if job else Status(200, answers.of_sae(sae))
+
+
+class Deleted(Schema):
+    id: str
+    deleted: bool
+    kept_files: str | None
+    message: str
+
+
+@router.delete("saes/{sae_id}", auth=EDIT, response={200: Deleted, **PROBLEMS})
+def delete_sae(request: HttpRequest, sae_id: str, asked: Query[DeleteAsked]) -> Any:
+    """Delete an SAE. With `delete_files=false` its files move to the folder `kept/`."""
+    sae = services.sae_of(sae_id)
+    kept = steering.delete_sae(who(request), sae, keep_files=not asked.delete_files)
+    message = f"Deleted {sae.name}." + (f" Its files are in {kept}." if kept else "")
+    return {"id": sae_id, "deleted": True, "kept_files": kept or None, "message": message}

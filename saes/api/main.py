@@ -1,28 +1,49 @@
 """The API itself: its routers, its documentation, and its errors in one form."""
 
-from typing import Any
+import json
+from typing import Any, NoReturn
 
-from django.http import HttpRequest, HttpResponse
+from csp.constants import SELF
+from csp.decorators import csp_update
+from django.core.exceptions import (
+    ObjectDoesNotExist,
+    RequestDataTooBig,
+)
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
-from ninja.errors import Throttled, ValidationError
-from ninja.throttling import UserRateThrottle
+from ninja.errors import HttpError, ValidationError
+from ninja.parser import Parser
 
-from saes.api import hub, jobs, library
+from saes.api import features, files, hub, invalid, jobs, library
 from saes.api.access import READ
-from saes.api.middleware import problem
-from saes.errors import BadBody, BadRequest, RateLimited, SaeError
+from saes.api.middleware import PLAIN, problem
+from saes.errors import BadRequest, NotFound, SaeError
+
+
+class StrictParser(Parser):
+    """JSON as its standard has it."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        return json.loads(request.body, parse_constant=_no_number)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
 
 api = NinjaAPI(
     title="miStudio",
     version="1",
     description="Preview, download, convert, check and share Sparse Autoencoders.",
     auth=READ,
-    throttle=UserRateThrottle(),
+    parser=StrictParser(),
     openapi_url="/openapi.json",
     docs_url="/docs",
+    # Its style sheet draws arrows and ticks as data: images; it needs nothing more.
+    docs_decorator=csp_update({"img-src": [SELF, "data:"]}),
     urls_namespace="api",
 )
-for router in (hub.router, library.router, jobs.router):
+for router in (hub.router, library.router, features.router, files.router, jobs.router):
     api.add_router("", router)
 
 
@@ -31,22 +52,33 @@ def _expected(request: HttpRequest, error: Any) -> HttpResponse:
     return problem(error)
 
 
-@api.exception_handler(Throttled)
-def _throttled(request: HttpRequest, error: Any) -> HttpResponse:
-    return problem(
-        RateLimited(
-            "Rate limit exceeded: too many requests to this server.",
-            error.wait or 1,
-            solution="Wait as long as Retry-After says.",
-        )
-    )
-
-
 @api.exception_handler(ValidationError)
 def _invalid(request: HttpRequest, error: Any) -> HttpResponse:
-    """The first thing that is wrong, by its name; its value is not repeated, it may be a token."""
-    first = error.errors[0]
-    place, name = first["loc"][0], ".".join(str(part) for part in first["loc"][1:])
-    said = f"{name.rpartition('.')[2] or 'The body'}: {first['msg'][:200]}."
-    kind = BadBody if place in ("body", "form") else BadRequest
-    return problem(kind(said))
+    return problem(invalid.explained(error.errors))
+
+
+@api.exception_handler(HttpError)
+def _unreadable(request: HttpRequest, error: Any) -> HttpResponse:
+    """Of these the router raises one only: for a body that it cannot parse."""
+    return problem(BadRequest("The body is not JSON."))
+
+
+@api.exception_handler(RequestDataTooBig)
+def _too_large(request: HttpRequest, error: Any) -> HttpResponse:
+    return problem(PLAIN[413], 413)
+
+
+@api.exception_handler(UnreadablePostError)
+def _broken_off(request: HttpRequest, error: Any) -> HttpResponse:
+    return problem(BadRequest("The body ends early."))
+
+
+@api.exception_handler(ObjectDoesNotExist)
+def _deleted(request: HttpRequest, error: Any) -> HttpResponse:
+    """Between two looks at it."""
+    return problem(NotFound("It was deleted meanwhile."))
+
+
+@api.exception_handler(Http404)
+def _nothing(request: HttpRequest, error: Any) -> HttpResponse:
+    return problem(PLAIN[404])

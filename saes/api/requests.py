@@ -3,7 +3,15 @@
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 # No control characters but line ends: PostgreSQL stores no NUL, and a terminal shows no escapes.
 PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
@@ -15,6 +23,7 @@ Place = Annotated[str, StringConstraints(max_length=500, pattern=LINE)]
 Token = Annotated[
     str, StringConstraints(max_length=400, pattern=r"^[!-~]*$", strip_whitespace=True)
 ]
+Tag = Annotated[Line, Field(min_length=1, max_length=40)]
 Facts = dict[str, str | int | float | bool | None]
 
 
@@ -31,7 +40,7 @@ class Asked(Schema):
     def _refuse_unknown(self, info: ValidationInfo) -> "Asked":
         request = (info.context or {})["request"]
         if unknown := set(request.GET) - set(type(self).model_fields):
-            raise ValueError(f"{sorted(unknown)[0][:50]!r} is no parameter of this address")
+            raise PydanticCustomError("unknown_parameter", "unknown", {"name": min(unknown)})
         return self
 
 
@@ -67,13 +76,15 @@ class ListAsked(Asked):
     order: Literal["asc", "desc"] = "desc"
 
 
+def _once_each(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
 class EditBody(Body):
     name: Annotated[Line, Field(min_length=1)] | None = None
     description: Text | None = None
     notes: Text | None = None
-    tags: list[Annotated[Line, Field(min_length=1, max_length=40)]] | None = Field(
-        None, max_length=50
-    )
+    tags: Annotated[list[Tag], Field(max_length=50), AfterValidator(_once_each)] | None = None
     facts: Facts | None = None
 
 

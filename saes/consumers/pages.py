@@ -11,6 +11,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth.models import User
 from django.template.loader import render_to_string
 
+from saes.consumers.frames import NONSENSE
 from saes.models import Sae
 from saes.recorder import group_of
 
@@ -42,7 +43,7 @@ class PageConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.channel_layer.group_discard(group_of(sae_id), self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        await self.close(1008)  # pages say nothing on this socket
+        await self.close(NONSENSE)  # pages say nothing on this socket
 
     async def look_again(self, event: dict[str, Any]) -> None:
         await self._send_card(event["sae_id"])

@@ -28,6 +28,7 @@ def _whole(least: int) -> Callable[[Any], Any]:
             type(value) in (int, str)
             and str(value).isascii()
             and str(value).isdigit()
+            and len(str(value)) <= 10
             and least <= int(value) < 2**31
         ):
             return int(value)
@@ -39,7 +40,7 @@ def _whole(least: int) -> Callable[[Any], Any]:
 def _factor(value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number <= 0:
         raise ValueError("a number above zero")
@@ -55,7 +56,7 @@ def _flag(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str) and 0 < len(value) <= 300 and value.isprintable():
+    if isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable():
         return value
     raise ValueError("a text of one line")
 

@@ -81,6 +81,7 @@ class Sae(models.Model):
             models.Index(fields=["hf_repo_id", "hf_filepath"], name="sae_by_repo"),
             # The list's other orders; without these every page of it sorts every row.
             models.Index(fields=["name", "id"], name="sae_by_name"),
+            models.Index(fields=["-updated_at", "-id"], name="sae_by_change"),
             models.Index(fields=["layer", "d_sae", "id"], name="sae_by_layer"),
             models.Index(fields=["d_sae", "layer", "id"], name="sae_by_width"),
             models.Index(fields=["-file_size_bytes", "id"], name="sae_by_size"),

@@ -107,6 +107,8 @@ class Job(models.Model):
     class Meta:
         ordering: ClassVar[list[str]] = ["-created_at", "-id"]
         indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["-created_at", "-id"], name="job_newest"),  # the list as opened
+            models.Index(fields=["created_by", "-created_at", "-id"], name="job_of_user"),
             models.Index(fields=["state"], name="job_by_state"),
             models.Index(fields=["sae", "-created_at"], name="job_history"),
         ]

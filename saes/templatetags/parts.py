@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from saes.errors import SaeError
 from saes.formats import by_slug
-from saes.models import Job, Sae
+from saes.models import ApiToken, Job, Sae
 from saes.progress import Stage
 from saes.recorder import SPANS
 from saes.snippets import Snippet, snippets_for
@@ -81,6 +81,9 @@ JOB_STATES = {
     Job.State.CRASHED: Shown("Crashed", "alert-triangle", "bad"),
     Job.State.CANCELLED: CANCELLED,
 }
+WORKS = Shown("Works", "circle-check", "good")
+EXPIRED = Shown("Expired", "clock", "calm")
+REVOKED = Shown("Revoked", "ban", "calm")
 
 
 @register.filter
@@ -100,6 +103,13 @@ def shown_state(job: Job) -> Shown:
     if job.state == Job.State.FAILED and job.error_code == "needs_facts":
         return NEEDS_FACTS
     return JOB_STATES[Job.State(job.state)]
+
+
+@register.filter
+def shown_token(token: ApiToken) -> Shown:
+    if token.revoked_at:
+        return REVOKED
+    return WORKS if token.is_good else EXPIRED
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What the views share: the typed request, errors as pages, and answers to htmx and to browsers."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -11,7 +13,10 @@ from django.utils.cache import patch_vary_headers
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
-from saes.errors import RateLimited, SaeError
+from saes import roles
+from saes.errors import Forbidden, RateLimited, SaeError
+
+P = ParamSpec("P")
 
 
 class Request(HttpRequest):
@@ -35,6 +40,22 @@ def show_error(request: HttpRequest, error: SaeError, **context: Any) -> HttpRes
     if isinstance(error, RateLimited) and error.retry_after:
         answer["Retry-After"] = str(round(error.retry_after))
     return answer
+
+
+def editors(
+    view: Callable[Concatenate[Request, P], HttpResponse],
+) -> Callable[..., HttpResponse]:
+    """For views that change the library: whoever may only look is refused before any work."""
+
+    @wraps(view)
+    def wrapped(request: Request, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            roles.require_edit(request.user)
+        except Forbidden as error:
+            return show_error(request, error)
+        return view(request, *args, **kwargs)
+
+    return wrapped
 
 
 def go(request: Request, name: str, *args: object, say: str = "") -> HttpResponse:

@@ -13,7 +13,7 @@ from saes import jobs, preview, services, vault
 from saes.errors import AlreadyHere, SaeError
 from saes.forms import DownloadForm, RepoForm
 from saes.hub import RepoRef
-from saes.views.common import Request, go, show, show_error
+from saes.views.common import Request, editors, go, show, show_error
 
 PAGE_SIZE = 50
 
@@ -103,6 +103,7 @@ def header(request: Request, owner: str, repo: str) -> HttpResponse:
 
 
 @require_POST
+@editors
 def download(request: Request) -> HttpResponse:
     form = DownloadForm(request.POST)
     if not form.is_valid():

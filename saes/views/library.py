@@ -11,11 +11,11 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from saes import queries, services, steering
+from saes import queries, roles, services, steering
 from saes.errors import MissingFact, SaeError
 from saes.forms import DeleteForm, EditForm, FactsForm, ListForm
 from saes.models import Sae
-from saes.views.common import Request, go, show, show_error
+from saes.views.common import Request, editors, go, show, show_error
 
 PAGE_SIZE = 50
 P = ParamSpec("P")
@@ -116,6 +116,7 @@ def card(request: Request, sae: Sae) -> HttpResponse:
 
 
 @require_POST
+@editors
 @with_sae
 def edit(request: Request, sae: Sae) -> HttpResponse:
     form = EditForm(request.POST, instance=sae)
@@ -131,6 +132,7 @@ def edit(request: Request, sae: Sae) -> HttpResponse:
 
 
 @require_POST
+@editors
 @with_sae
 def facts(request: Request, sae: Sae) -> HttpResponse:
     missing = [MissingFact(**fact) for fact in sae.missing_facts] or _correctable(sae)
@@ -146,6 +148,7 @@ def facts(request: Request, sae: Sae) -> HttpResponse:
 
 
 @require_POST
+@editors
 @with_sae
 def cancel(request: Request, sae: Sae) -> HttpResponse:
     """Stop the job. One that has ended meanwhile is left as it is."""
@@ -155,6 +158,7 @@ def cancel(request: Request, sae: Sae) -> HttpResponse:
 
 
 @require_POST
+@editors
 @with_sae
 def retry(request: Request, sae: Sae) -> HttpResponse:
     steering.retry(request.user, sae)
@@ -170,8 +174,11 @@ def _as_it_is_now(request: Request, sae: Sae) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
+@editors
 @with_sae
 def delete(request: Request, sae: Sae) -> HttpResponse:
+    if job := sae.active_job:  # else the question would be asked, and the answer refused
+        roles.require_control(request.user, job)
     form = DeleteForm(request.POST if request.method == "POST" else None)
     if request.method == "GET" or not form.is_valid():
         part = "saes/delete.html#dialog" if request.htmx else "saes/delete.html"

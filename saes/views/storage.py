@@ -7,7 +7,7 @@ from django.views.decorators.http import require_GET, require_POST
 from saes import services
 from saes.errors import SaeError
 from saes.models import Sae
-from saes.views.common import Request, go, show, show_error
+from saes.views.common import Request, editors, go, show, show_error
 
 
 @require_GET
@@ -22,6 +22,7 @@ def overview(request: Request) -> HttpResponse:
 
 
 @require_POST
+@editors
 def remove_kept(request: Request, name: str) -> HttpResponse:
     try:
         services.library().remove_kept(name)

@@ -12,6 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from saes import accounts, api_tokens, jobs, roles
+from saes.api import limits
 from saes.models import ApiToken, Job
 from tests.hub import LocalHub
 
@@ -58,8 +59,10 @@ def client_of(user: User, scope: str = ApiToken.Scope.WRITE) -> ApiClient:
 
 
 def person(name: str, role: str) -> User:
+    """Without a role: somebody who is only known."""
     user = User.objects.create_user(name)
-    user.groups.add(Group.objects.get(name=role))
+    if role:
+        user.groups.add(Group.objects.get(name=role))
     return user
 
 
@@ -68,6 +71,12 @@ def data_dir(settings: Settings, tmp_path: Path) -> Path:
     settings.DATA_DIR = tmp_path / "data"
     settings.DATA_DIR.mkdir(exist_ok=True)
     return Path(settings.DATA_DIR)
+
+
+@pytest.fixture(autouse=True)
+def fresh_limits() -> None:
+    """Users of different tests have the same ids."""
+    limits.forget()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.cookiejar import CookieJar
 from pathlib import Path
 
@@ -24,9 +24,9 @@ WHERE = "layer_12/width_16k/average_l0_41"
 MAIN_PAGES = ("/", "/hub/", "/storage/", "/admin/", "/admin/saes/job/", "/admin/saes/sae/")
 
 
-def found_in(content: bytes) -> list[str]:
+def found_in(content: bytes, canaries: Sequence[str] = CANARIES) -> list[str]:
     """Canaries in it, as they are or in base64."""
-    return [it for it in CANARIES if it.encode() in content or _packed(it) in content]
+    return [it for it in canaries if it.encode() in content or _packed(it) in content]
 
 
 def _packed(canary: str) -> bytes:

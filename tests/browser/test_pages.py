@@ -11,7 +11,8 @@ from tests.browser.test_main_job import SOON, start_download
 pytestmark = [pytest.mark.processes, pytest.mark.browser]
 PAGES = [
     "/", "/?search=nothing-matches-this", "/hub/", f"/hub/{GEMMA}/", f"/hub/{SAELENS}/",
-    "/hub/someone/text/", "/hub/someone/gated/", "/storage/", "READY", "READY/delete/", "FACTS",
+    "/hub/someone/text/", "/hub/someone/gated/", "/storage/", "/account/tokens/", "READY",
+    "READY/delete/", "FACTS",
 ]  # fmt: skip
 MISSING = ["/hub/someone/missing/", "/saes/sae_000000000000/"]
 

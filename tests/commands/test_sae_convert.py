@@ -1,5 +1,6 @@
 """`manage.py sae_convert`: every writable format from the terminal, with its proof."""
 
+import json
 import os
 import pty
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from saes.converter import detect_format
+from saes.management.bar import Bar
 from tests.apps import ROOT
 from tests.fixtures import BY_NAME, write_saelens
 
@@ -62,6 +64,25 @@ def test_what_no_form_can_hold_is_refused_with_its_reason(tmp_path: Path) -> Non
 def test_a_tensor_for_tensor_copy_says_so(tmp_path: Path) -> None:
     told = converted(BY_NAME["temporal_tied"].repo, tmp_path / "out", "--to", "saelens")
     assert "bit for bit" in told
+
+
+def test_json_names_the_files_and_the_certificate(tmp_path: Path) -> None:
+    source = write_saelens(tmp_path / "in")
+    told = json.loads(converted(source, tmp_path / "out", "--to", "mistudio", "--json"))
+    assert told["format"] == "mistudio"
+    assert {Path(path) for path in told["paths"]} == set((tmp_path / "out").iterdir())
+    assert told["certificate"]["passed"]
+
+
+def test_ctrl_c_leaves_no_half_of_an_sae(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(bar: Bar, done: int, total: int) -> None:
+        assert list((tmp_path / "out").iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Bar, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        converted(write_saelens(tmp_path / "in"), tmp_path / "out", "--to", "mistudio")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_on_a_terminal_a_bar_fills(tmp_path: Path) -> None:

@@ -63,3 +63,10 @@ def test_nothing_there_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
         inspected(tmp_path)
     with pytest.raises(CommandError, match="NAME=VALUE"):
         inspected(tmp_path, "--fact", "k")
+
+
+def test_formats_are_told_as_json_too() -> None:
+    out = StringIO()
+    call_command("sae_formats", "--json", stdout=out)
+    told = {it["name"]: it for it in json.loads(out.getvalue())}
+    assert told["saelens"]["written"] and not told["bare"]["written"]

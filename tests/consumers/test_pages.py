@@ -141,7 +141,7 @@ async def test_a_host_that_is_not_allowed_is_refused_whatever_the_origin(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/ws/", "/ws/pages", "/ws/other/", "/admin/", "/ws/pages/x/"]
+    "path", ["/", "/ws", "/ws//", "/ws/pages", "/ws/other/", "/admin/", "/ws/pages/x/"]
 )
 async def test_an_unknown_address_is_refused_without_a_traceback(
     cookie: str, path: str, caplog: pytest.LogCaptureFixture

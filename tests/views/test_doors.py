@@ -17,18 +17,22 @@ from tests.views.conftest import signed_in
 pytestmark = pytest.mark.django_db
 GET = {
     "saes:list": 0, "saes:detail": 1, "saes:card": 1, "saes:hub": 0, "saes:repo": 2,
-    "saes:header": 2, "saes:storage": 0,
+    "saes:header": 2, "saes:storage": 0, "saes:formats": 1,
 }  # fmt: skip
 POST = {
     "saes:edit": 1, "saes:facts": 1, "saes:cancel": 1, "saes:retry": 1, "saes:download": 0,
-    "saes:forget-token": 0, "saes:remove-kept": 1, "sign-out": 0,
+    "saes:forget-token": 0, "saes:remove-kept": 1, "saes:prepare": 1, "sign-out": 0,
 }  # fmt: skip
-BOTH = {"saes:delete": 1, "saes:hub": 0, "sign-in": 0, "sign-in-link": 1}
+BOTH = {
+    "saes:delete": 1, "saes:hub": 0, "saes:tokens": 0, "saes:revoke-token": 1, "sign-in": 0,
+    "sign-in-link": 1,
+}  # fmt: skip
 OPEN = re.compile(r"/healthz|/sign-in/.*")
 
 
-def address(name: str, count: int) -> str:
-    return reverse(name, args=["x"] * count)
+def address(name: str, count: int, word: str = "x") -> str:
+    words = ["1" if name == "saes:revoke-token" else word] * count
+    return reverse(name, args=words)
 
 
 def everything(patterns: list[URLPattern | URLResolver], start: str = "/") -> Iterator[str]:
@@ -57,6 +61,9 @@ def test_an_anonymous_visitor_gets_nothing_but_the_door(method: str) -> None:
         answer = getattr(client, method)(path)
         if OPEN.fullmatch(path):
             assert answer.status_code in (200, 405, 410), path
+        elif path.startswith("/api/") and path != "/api/v1/docs":
+            assert answer.status_code == 401, path
+            assert answer["Content-Type"].startswith("application/json"), path
         else:
             assert answer.status_code == 302, path
             door = r"(/admin/login|/sign-in)/(\?next=.*)?"
@@ -98,16 +105,15 @@ def test_pages_that_only_show_take_no_post(client: Client, name: str) -> None:
 
 @pytest.mark.parametrize("name", POST)
 def test_verbs_take_no_get(client: Client, sae: Sae, name: str) -> None:
-    args = [sae.id] if POST[name] else []
-    assert client.get(reverse(name, args=args)).status_code == 405
+    assert client.get(address(name, POST[name], sae.id)).status_code == 405
     assert Sae.objects.filter(id=sae.id).exists()
 
 
 @pytest.mark.parametrize("name", [*BOTH, *POST])
 def test_a_post_without_the_forms_token_is_forbidden(owner: User, sae: Sae, name: str) -> None:
     client = signed_in(owner, enforce_csrf_checks=True)
-    args = [sae.id] if (BOTH | POST)[name] else []
-    answer = client.post(reverse(name, args=args), {"name": "x"})
+    path = address(name, (BOTH | POST)[name], sae.id)
+    answer = client.post(path, {"name": "x"})
     assert answer.status_code == 403
     assert "Nothing was changed" in answer.content.decode()
     assert Sae.objects.filter(id=sae.id).exists()
@@ -144,8 +150,8 @@ def pages(client: Client, sae: Sae) -> Iterator[tuple[str, HttpResponse]]:
     for path in (
         "/", "/?search=nothing", f"/saes/{sae.id}/", f"/saes/{sae.id}/card/",
         f"/saes/{sae.id}/delete/", "/hub/", "/hub/--/x/", "/hub/google/gemma-scope-2b-pt-res/",
-        "/storage/", "/sign-in/", "/healthz", "/nowhere/", "/saes/none/", "/admin/",
-        "/admin/saes/job/",
+        "/storage/", "/account/tokens/", "/sign-in/", "/healthz", "/nowhere/", "/saes/none/",
+        "/admin/", "/admin/saes/job/",
     ):  # fmt: skip
         yield path, client.get(path)  # type: ignore[misc]
     yield "400", client.get("/", headers={"host": "evil.example"})  # type: ignore[misc]
@@ -163,6 +169,15 @@ def test_every_page_carries_the_security_headers(client: Client, sae: Sae) -> No
         assert "unsafe" not in policy and "*" not in policy, path
         assert answer["X-Content-Type-Options"] == "nosniff", path
         assert answer["Referrer-Policy"] == "same-origin", path
+
+
+def test_the_documentation_may_show_images_of_its_style_sheet_and_nothing_more(
+    client: Client, sae: Sae
+) -> None:
+    relaxed, strict = (
+        client.get(path)["Content-Security-Policy"] for path in ("/api/v1/docs", "/")
+    )
+    assert set(relaxed.split("; ")) - set(strict.split("; ")) == {"img-src 'self' data:"}
 
 
 def test_no_page_needs_what_the_policy_forbids(client: Client, sae: Sae) -> None:

@@ -3,44 +3,44 @@
 import argparse
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-
-from saes import steering
+from saes import answers, services, steering
 from saes.accounts import ensure_owner
-from saes.errors import SaeError
-from saes.management.facts import read_facts
+from saes.management.arguments import line, named_value
+from saes.management.base import SaeCommand
+from saes.management.finding import sae_named
+from saes.management.tables import plain
 from saes.models import Sae
 
 
-class Command(BaseCommand):
+class Command(SaeCommand):
     help = "Show the facts that an SAE misses, or give them and go on without downloading again."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("sae", help="its id, sae_…")
-        parser.add_argument("facts", nargs="*", metavar="NAME=VALUE")
+        super().add_arguments(parser)
+        parser.add_argument("sae", type=line, help="its id, sae_…, or its name")
+        parser.add_argument("facts", type=named_value, nargs="*", metavar="NAME=VALUE")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        sae = Sae.objects.filter(id=options["sae"]).first()
-        if sae is None:
-            raise CommandError(f"There is no SAE {options['sae']}.")
-        if not options["facts"]:
+    def work(self, options: dict[str, Any]) -> None:
+        sae = sae_named(options["sae"])
+        if options["facts"]:
+            self._give(sae, dict(options["facts"]))
+        elif self.in_json:
+            told = {"sae_id": sae.id, "missing_facts": sae.missing_facts, "facts": sae.facts}
+            self.print_json(told | {"stated": sae.given_facts})
+        else:
             self._show_missing(sae)
-            return
-        try:
-            self._give(sae, read_facts(options["facts"]))
-        except SaeError as error:
-            raise CommandError(f"{error} {error.next_step}") from error
 
     def _show_missing(self, sae: Sae) -> None:
         for fact in sae.missing_facts:
-            self.stdout.write(f"{fact['name']}: {fact['question']}")
+            self.say(f"{fact['name']}: {fact['question']}")
             for value, meaning in fact["readings"].items():
-                self.stdout.write(f"    {fact['name']}={value}  {meaning}")
+                self.say(f"    {fact['name']}={value}  {meaning}")
         if not sae.missing_facts:
-            self.stdout.write(f"{sae.name} misses no fact.")
+            self.say(f"{plain(sae.name)} misses no fact.")
 
     def _give(self, sae: Sae, given: dict[str, str]) -> None:
-        if job := steering.state_facts(ensure_owner(), sae, given):
-            self.stdout.write(f"{sae.name} is being converted ({job.id}).")
-        else:
-            self.stdout.write("Saved.")
+        job = steering.state_facts(ensure_owner(), sae, given)
+        self.say(f"{plain(sae.name)} is being converted ({job.id})." if job else "Saved.")
+        if self.in_json:
+            now = answers.of_sae(services.sae_of(sae.id))
+            self.print_json({"sae": now, "job": answers.of_job(job) if job else None})

@@ -1,32 +1,38 @@
 """`manage.py sae_formats`: the formats that are read and written, as a table in Markdown."""
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-
+from saes.formats import FORMATS
+from saes.formats.base import WritableFormat
 from saes.formats.table import markdown
+from saes.management.base import SaeCommand
+from saes.management.marks import write_between
+from saes.management.output import put
 
-START, END = "<!-- formats -->\n", "<!-- /formats -->"
 
-
-class Command(BaseCommand):
+class Command(SaeCommand):
     help = "Show the formats that are read and written."
-    requires_system_checks: list[str] = []  # Django's own way to say so
+    needs_database = False
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--into", type=Path, help="write it between the marks of this document")
 
-    def handle(self, *args: Any, into: Path | None = None, **options: Any) -> None:
-        if into is None:
-            self.stdout.write(markdown())
-            return
-        text, count = re.subn(
-            f"{START}.*?{END}", lambda found: START + markdown() + END, into.read_text("utf-8"),
-            flags=re.DOTALL,
-        )  # fmt: skip
-        if count != 1:
-            raise CommandError(f"{into} has no pair of marks {START.strip()} … {END}.")
-        into.write_text(text, "utf-8")
+    def work(self, options: dict[str, Any]) -> None:
+        if options["into"]:
+            write_between(options["into"], "formats", markdown())
+        elif self.in_json:
+            self.print_json([_told(family) for family in FORMATS])
+        else:
+            put(self.stdout, markdown())
+
+
+def _told(family: Any) -> dict[str, Any]:
+    return {
+        "name": family.slug,
+        "label": family.label,
+        "written": isinstance(family, WritableFormat),
+        "recognised_by": family.looks_for,
+    }

@@ -1,30 +1,24 @@
 """Another one-time link, for whoever has a shell on the server."""
 
+import argparse
 from typing import Any
 
-from django.contrib.auth.models import User
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
-
 from saes import accounts
+from saes.management.arguments import line
+from saes.management.base import SaeCommand
+from saes.management.finding import user_named
 
 
-class Command(BaseCommand):
+class Command(SaeCommand):
     help = "Print a link that signs in once, within ten minutes."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", nargs="?", default="", help="a user name (default: the owner)")
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("user", nargs="?", type=line, default=accounts.OWNER, help="its name")
 
-    def handle(self, *args: Any, user: str, **options: Any) -> None:
-        try:
-            link = accounts.sign_in_url(_find(user) if user else accounts.ensure_owner())
-        except DatabaseError as error:
-            raise CommandError("There is no database yet: start miStudio once.") from error
-        self.stdout.write(link)
-
-
-def _find(name: str) -> User:
-    try:
-        return User.objects.get(username=name, is_active=True)
-    except User.DoesNotExist as error:
-        raise CommandError(f"There is no active user {name!r}.") from error
+    def work(self, options: dict[str, Any]) -> None:
+        user = user_named(options["user"])
+        link = accounts.sign_in_url(user)
+        self.say(link)
+        if self.in_json:
+            self.print_json({"user": user.get_username(), "url": link})

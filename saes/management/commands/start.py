@@ -6,15 +6,14 @@ from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError, connection
-from django.db.migrations.executor import MigrationExecutor
 
 from mistudio import env
 from mistudio.launch import Plan, launch
 from mistudio.preflight import CannotStart
 from saes import accounts, vault
+from saes.management import database
 
 
 class Command(BaseCommand):
@@ -68,9 +67,7 @@ def _prepare() -> None:
         connection.ensure_connection()
     except OperationalError as error:
         raise CannotStart("MISTUDIO_DATABASE_URL: the database cannot be reached.") from error
-    executor = MigrationExecutor(connection)
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        call_command("migrate", interactive=False, verbosity=0)
+    database.bring_up_to_date()
     accounts.ensure_owner()
     vault.take_server_token(settings.HF_TOKEN)
     connection.close()

@@ -1,0 +1,9 @@
+"""Django's admin, one file for each kind of row. Users may do here what steering.py lets them."""
+
+from django.contrib import admin
+
+from saes.admin import access, audit, library, queue, work
+
+__all__ = ["access", "audit", "library", "queue", "work"]
+
+admin.site.site_header = admin.site.site_title = "miStudio"

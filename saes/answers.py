@@ -1,0 +1,90 @@
+"""Rows as plain values, with the names that the API gives their fields: routes and commands."""
+
+from typing import Any
+
+from saes import events
+from saes.models import Job, Sae
+from saes.progress import Stage
+
+
+def of_sae(sae: Sae, job: Job | None = None) -> dict[str, Any]:
+    """`job`: the one that a request just started; else the newest that brought the SAE in.
+
+    A fast worker may have it already: who started it is told the state that it started in.
+    """
+    newest = job or sae.newest_job
+    return {
+        "id": sae.id,
+        "name": sae.name,
+        "description": sae.description,
+        "notes": sae.notes,
+        "tags": sae.tags,
+        "source": sae.source,
+        "status": job.sae_status() if job else sae.status,
+        "hf_repo_id": sae.hf_repo_id or None,
+        "hf_filepath": sae.hf_filepath or None,
+        "hf_revision": sae.hf_revision or None,
+        "hf_commit": sae.hf_commit or None,
+        "training_id": None,
+        "model_name": sae.model_name or None,
+        "model_id": sae.model_id or None,
+        "layer": sae.layer,
+        "hook_name": sae.hook_name or None,
+        "hook_type": sae.hook_type or None,
+        "n_features": sae.d_sae,
+        "d_model": sae.d_in,
+        "architecture": sae.architecture or None,
+        "format": sae.format or None,
+        "local_path": sae.local_path or None,
+        "file_size_bytes": sae.file_size_bytes,
+        "progress": round(job.progress, 1) if job else events.progress_of(sae),
+        "error_message": sae.error_message or None,
+        "error_code": sae.error_code or None,
+        "solution": sae.error_solution or None,
+        "missing_facts": sae.missing_facts,
+        "sae_metadata": {
+            "facts": sae.facts,
+            "stated": sae.given_facts,
+            "tensors": sae.tensors,
+            "certificate": sae.certificate,
+            "kept_because": sae.kept_because or None,
+        },
+        "job_id": newest.id if newest else None,
+        "created_at": sae.created_at,
+        "updated_at": sae.updated_at,
+        "downloaded_at": sae.downloaded_at,
+    }
+
+
+def of_job(job: Job) -> dict[str, Any]:
+    """`state` is the job's own word, `status` the guide's."""
+    same = ("id", "kind", "sae_id", "state", "message", "file_index", "file_count", "bytes_done",
+            "bytes_total", "bytes_per_second", "seconds_left", "attempt", "created_at",
+            "started_at", "ended_at")  # fmt: skip
+    return {
+        **{name: getattr(job, name) for name in same},
+        "status": _status(job),
+        "target": job.target or None,
+        "stage": job.stage or None,
+        "progress": round(job.progress, 1),
+        "file": job.file_name or None,
+        "created_by": job.created_by.get_username() if job.created_by else None,
+        "error_code": job.error_code or None,
+        "error_message": job.error_message or None,
+        "solution": job.error_solution or None,
+    }
+
+
+def _status(job: Job) -> str:
+    """What leaves the SAE's own status alone has a word more than that."""
+    checks = job.state == Job.State.RUNNING and job.stage == Stage.VERIFYING
+    return "verifying" if checks and not job.brings_in else job.sae_status()
+
+
+def pagination(skip: int, limit: int, total: int) -> dict[str, Any]:
+    return {"skip": skip, "limit": limit, "total": total, "has_more": skip + limit < total}
+
+
+def page(data: list[dict[str, Any]], skip: int, limit: int, total: int) -> dict[str, Any]:
+    """A part of a list."""
+    return {"data": data, "pagination": pagination(skip, limit, total)}

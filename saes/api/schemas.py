@@ -1,0 +1,100 @@
+"""The fields of answers: the guide's, and more."""
+
+from datetime import datetime
+from typing import Any
+
+from ninja import Schema
+
+from saes.errors import all_errors
+
+
+class Problem(Schema):
+    """An error: what happened, its code, and what to do next."""
+
+    detail: str
+    code: str
+    solution: str
+    missing_facts: list[dict[str, Any]] | None = None
+    found: list[str] | None = None
+    refusals: dict[str, str] | None = None
+    sae_id: str | None = None
+
+
+# 413 and 415 are bad_request, too: a body that is too large, or no JSON.
+PROBLEMS = {frozenset({413, 415, *(kind.status for kind in all_errors())}): Problem}
+
+
+class SaeAnswer(Schema):
+    id: str
+    name: str
+    description: str
+    notes: str
+    tags: list[str]
+    source: str
+    status: str
+    hf_repo_id: str | None
+    hf_filepath: str | None
+    hf_revision: str | None
+    hf_commit: str | None
+    training_id: str | None
+    model_name: str | None
+    model_id: str | None
+    layer: int | None
+    hook_name: str | None
+    hook_type: str | None
+    n_features: int | None
+    d_model: int | None
+    architecture: str | None
+    format: str | None
+    local_path: str | None
+    file_size_bytes: int
+    progress: float
+    error_message: str | None
+    error_code: str | None
+    solution: str | None
+    missing_facts: list[dict[str, Any]]
+    sae_metadata: dict[str, Any]
+    job_id: str | None
+    created_at: datetime
+    updated_at: datetime
+    downloaded_at: datetime | None
+
+
+class Accepted(SaeAnswer):
+    """An SAE on its way: `job_id` is the job that brings it in."""
+
+    job_id: str
+
+
+class Pagination(Schema):
+    skip: int
+    limit: int
+    total: int
+    has_more: bool
+
+
+class JobAnswer(Schema):
+    id: str
+    kind: str
+    sae_id: str
+    state: str
+    status: str
+    target: str | None
+    stage: str | None
+    message: str
+    progress: float
+    file: str | None
+    file_index: int
+    file_count: int
+    bytes_done: int
+    bytes_total: int
+    bytes_per_second: float
+    seconds_left: float | None
+    attempt: int
+    created_by: str | None
+    error_code: str | None
+    error_message: str | None
+    solution: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None

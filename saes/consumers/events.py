@@ -1,0 +1,277 @@
+"""`/ws/`: programs subscribe to the work on SAEs and hear, in JSON, of every state it comes to.
+
+    → {"action": "subscribe", "channels": ["sae/{id}/download", "sae/{id}/upload", "sae/*"]}
+    ← {"event": "subscribed", "channels": [those that are new or were there already]}
+    ← {"event": "sae:download", "channel": "sae/{id}/download", "data": the present state}
+    ← … and the same again for each state that follows
+    ← {"event": "sae:deleted", "channel": …, "data": {"sae_id": …}}
+    → {"action": "unsubscribe", "channels": […]}
+    ← {"event": "unsubscribed", "channels": […]}
+    ← {"event": "error", "channel": … or null, "detail": …, "code": …, "solution": …}
+
+One task does all reading and sending, so a state can never overtake a later one. Nudges only say
+"look again": however many there are, an SAE is read at most ten times a second, and not at all
+while the client has not taken what was sent before.
+"""
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth.models import User
+from django.db import InterfaceError, OperationalError
+
+from saes import events
+from saes.consumers import frames
+from saes.consumers.backlog import has_backlog
+from saes.consumers.frames import EVERY, Channel, HangUp, Inbox, Wish
+from saes.consumers.visitors import MOST_SOCKETS, SEATS, identify
+from saes.consumers.watching import MOST_SUBSCRIPTIONS, Watch
+from saes.errors import BadApiToken, BadRequest, NotFound, NotSignedIn, RateLimited, SaeError
+from saes.models import Sae
+from saes.recorder import EVERY_SAE
+
+BREATH = 0.1  # seconds between two rounds: an SAE is told of ten times a second at most
+PER_SECOND = 1000  # frames to one client
+MOST_AT_ONCE = 200  # SAEs in one round
+MOST_SENT = 256 * 1024  # bytes of answers in one round, roughly
+CHECK_EVERY = 60.0  # seconds: whoever was locked out hears nothing after that
+PATIENCE = 60.0  # seconds for a client to take what was sent
+BUSY = 1.0  # seconds to wait for a database that cannot be asked
+MOST_BAD = 100  # frames that were not understood
+AT_REST = (Sae.Status.READY, Sae.Status.ERROR)
+
+
+class EventConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.inbox, self.watch = Inbox(), Watch()
+        self.wake = asyncio.Event()
+        self.user: User | None = None
+        self.ended = False
+        self.bad = 0
+        self.sent_frames = self.sent_bytes = 0  # of this round
+        self.checked_at = time.monotonic()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """However the socket ends, its seat is free again."""
+        self.wire = send
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                speaker = tasks.create_task(self._speak())
+                await super().__call__(scope, receive, send)
+                speaker.cancel()
+        finally:
+            if self.user:
+                SEATS.leave(self.user.pk)
+
+    # --- coming and going ------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        try:
+            user = await database_sync_to_async(identify)(self.scope)
+        except (BadApiToken, NotSignedIn):
+            await self.close()
+            return
+        await self.accept()
+        if not SEATS.take(user.pk):
+            error = RateLimited(
+                f"{MOST_SOCKETS} sockets of yours are open.", solution="Close one of them."
+            )
+            await self._hang_up(HangUp(frames.TOO_MANY, error))
+            return
+        self.user = user
+        # One group for all: a group for each SAE would cost Redis a round trip per subscription.
+        await self.channel_layer.group_add(EVERY_SAE, self.channel_name)
+
+    async def disconnect(self, code: int) -> None:
+        self.ended = True
+        await self.channel_layer.group_discard(EVERY_SAE, self.channel_name)
+
+    async def _hang_up(self, end: HangUp) -> None:
+        if not self.ended:
+            await self._complain(None, end.why)
+            self.ended = True
+            await self.close(end.code)
+
+    # --- what comes in: noted here, done by the one task -----------------------------------------
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self.ended:
+            return
+        try:
+            self.inbox.put(text_data, bytes_data)
+        except HangUp as end:
+            await self._hang_up(end)
+        self.wake.set()
+
+    async def look_again(self, event: dict[str, Any]) -> None:
+        if not self.ended and self.watch.topics(event["sae_id"]):
+            self.watch.look_at([event["sae_id"]])
+            self.wake.set()
+
+    # --- the one task that reads and sends -------------------------------------------------------
+
+    async def _speak(self) -> None:
+        while not self.ended:
+            pause = BUSY
+            try:
+                await self._round()
+                pause = max(BREATH, self.sent_frames / PER_SECOND)
+            except (OperationalError, InterfaceError):
+                self.wake.set()  # what was to be done is still there
+            except HangUp as end:
+                await self._hang_up(end)
+            await asyncio.sleep(pause)
+
+    async def _round(self) -> None:
+        await self._need()
+        await self._room()
+        self.sent_frames = self.sent_bytes = 0
+        if time.monotonic() - self.checked_at >= CHECK_EVERY:
+            await self._check()
+            await self._look_at_all()
+        while self.inbox and self.sent_bytes < MOST_SENT and not self.ended:
+            await self._answer(self.inbox.first())
+            self.inbox.drop_first()
+        await self._look()
+
+    async def _need(self) -> None:
+        """Until there is something to do, or the visitor is to be checked again."""
+        if not self.inbox and not self.watch.is_due:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.checked_at + CHECK_EVERY - time.monotonic()):
+                    await self.wake.wait()
+        self.wake.clear()
+
+    async def _room(self) -> None:
+        """Until the client has taken what it was sent."""
+        limit = time.monotonic() + PATIENCE
+        while has_backlog(self.wire):
+            if time.monotonic() > limit:
+                error = RateLimited("You take events too slowly.", solution="Connect again.")
+                raise HangUp(frames.NOT_TAKEN, error)
+            await asyncio.sleep(BREATH)
+
+    async def _check(self) -> None:
+        """Whoever was let in may have been locked out. Raises HangUp."""
+        try:
+            await database_sync_to_async(identify)(self.scope)
+        except (BadApiToken, NotSignedIn) as error:
+            raise HangUp(frames.NOT_KNOWN, error) from error
+        self.checked_at = time.monotonic()
+
+    # --- answers ---------------------------------------------------------------------------------
+
+    async def _answer(self, frame: str | None) -> None:
+        try:
+            wish = frames.parse(frame)
+        except BadRequest as error:
+            await self._blame(None, error)
+            return
+        channels = await self._known(wish)
+        if wish.action == "subscribe":
+            await self._subscribe(channels)
+        else:
+            for channel in channels:
+                self.watch.drop(channel)
+            await self._say({"event": "unsubscribed", "channels": [str(it) for it in channels]})
+
+    async def _known(self, wish: Wish) -> list[Channel]:
+        """The channels whose names are names of channels."""
+        known = []
+        for name in wish.channels:
+            try:
+                known.append(Channel.parse(name))
+            except BadRequest as error:
+                await self._blame(name[:100], error)
+        return known
+
+    async def _blame(self, channel: str | None, error: BadRequest) -> None:
+        """Raises HangUp for a client that says nothing but nonsense."""
+        self.bad += 1
+        if self.bad > MOST_BAD:
+            raise HangUp(frames.NONSENSE, error)
+        await self._complain(channel, error)
+
+    async def _subscribe(self, channels: list[Channel]) -> None:
+        await self._check()
+        ids = {channel.sae_id for channel in channels} - {EVERY}
+        there = {EVERY, *await database_sync_to_async(events.existing)(ids)}
+        known = [channel for channel in channels if channel.sae_id in there]
+        taken = [channel for channel in known if self.watch.add(channel)]
+        self.watch.look_at(channel.sae_id for channel in taken if channel.sae_id != EVERY)
+        if any(channel.sae_id == EVERY for channel in taken):
+            self.watch.look_at(await database_sync_to_async(events.at_work)())
+        for channel in channels:
+            if channel.sae_id not in there:
+                await self._complain(str(channel), NotFound("There is no such SAE."))
+        if left := len(known) - len(taken):
+            await self._complain(None, _full(left))
+        await self._say({"event": "subscribed", "channels": [str(it) for it in taken]})
+
+    # --- events ----------------------------------------------------------------------------------
+
+    async def _look_at_all(self) -> None:
+        """Now and then: a nudge may have been lost, as the row never is."""
+        self.watch.look_at_known()
+        if self.watch.follows_every_sae:
+            self.watch.look_at(await database_sync_to_async(events.at_work)())
+
+    async def _look(self) -> None:
+        ids = self.watch.take_due(MOST_AT_ONCE)
+        if not ids or self.ended:
+            return
+        try:
+            states = await database_sync_to_async(events.present)(ids)
+        except (OperationalError, InterfaceError):
+            self.watch.look_at(ids)
+            raise
+        for sae_id in ids:
+            if sae_id in states:
+                await self._tell(sae_id, states[sae_id])
+            else:
+                await self._tell_deleted(sae_id)
+
+    async def _tell(self, sae_id: str, state: dict[str, dict[str, Any]]) -> None:
+        followed = self.watch.topics(sae_id)
+        moving = state["download"]["status"] not in AT_REST
+        self.watch.keep_an_eye(sae_id, moving=moving and bool(followed))
+        for channel in followed:
+            data = state[channel.topic]
+            # Who follows all SAEs hears of what is going on, not of what never was.
+            if data["status"] is not None or self.watch.names(channel):
+                await self._event(events.TOPICS[channel.topic].event, channel, data)
+
+    async def _tell_deleted(self, sae_id: str) -> None:
+        for channel in self.watch.topics(sae_id):
+            await self._event("sae:deleted", channel, {"sae_id": sae_id})
+        self.watch.drop_sae(sae_id)
+
+    async def _event(self, name: str, channel: Channel, data: dict[str, Any]) -> None:
+        text = json.dumps({"event": name, "channel": str(channel), "data": data})
+        if self.watch.is_news(channel, text):
+            await self._send(text)
+
+    async def _complain(self, channel: str | None, error: SaeError) -> None:
+        await self._say({"event": "error", "channel": channel, **error.to_json()})
+
+    async def _say(self, frame: dict[str, Any]) -> None:
+        await self._send(json.dumps(frame))
+
+    async def _send(self, text: str) -> None:
+        if not self.ended:
+            self.sent_frames += 1
+            self.sent_bytes += len(text)
+            await self.send(text_data=text)
+
+
+def _full(left: int) -> BadRequest:
+    return BadRequest(
+        f"A socket has at most {MOST_SUBSCRIPTIONS} subscriptions: {left} were not added.",
+        solution="Unsubscribe from some, or subscribe to sae/* instead.",
+    )

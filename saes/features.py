@@ -1,0 +1,102 @@
+"""The features of an SAE, one by one: numbers read from its files by slices."""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from saes import bundles, converter, services
+from saes.errors import DataMissing, NotReady, SaeError, UnsupportedArchitecture
+from saes.formats import FolderSource
+from saes.formats.files.containers import read_safetensors
+from saes.formats.saelens import SPARSITY
+from saes.models import Sae, SaeFile
+from saes.tensors import Floats, LazyTensor
+
+AT_ONCE = 1 << 20  # numbers of the decoder that are in memory at a time
+NEURONPEDIA = "https://www.neuronpedia.org"
+
+
+class Features:
+    """Of one ready SAE. Raises NotReady, UnsupportedArchitecture, DataMissing, BrokenFile."""
+
+    def __init__(self, sae: Sae) -> None:
+        self.sae = sae
+        self._tensors = _tensors(sae)
+        self.count = self._tensors["W_dec"].shape[0]
+
+    def page(self, indices: range) -> list[dict[str, Any]]:
+        """What is known of each; `indices` are neighbours."""
+        if not indices:
+            return []
+        part = slice(indices.start, indices.stop)
+        try:
+            columns = {
+                "decoder_norm": _norms(self._tensors["W_dec"], part),
+                "encoder_bias": _slice(self._tensors.get("b_enc"), part),
+                "threshold": _slice(self._tensors.get("threshold"), part),
+                "log_sparsity": _slice(self._sparsity(), part),
+            }
+        except (OSError, ValueError) as error:  # a map that is longer than its file is a ValueError
+            raise DataMissing(f"The files of {self.sae.name} cannot be read.") from error
+        return [
+            {
+                "feature_idx": index,
+                "layer": self.sae.layer,
+                "label": None,
+                **{name: _at(column, place) for name, column in columns.items()},
+                "neuronpedia_url": _neuronpedia(self.sae, index),
+            }
+            for place, index in enumerate(indices)
+        ]
+
+    def _sparsity(self) -> LazyTensor | None:
+        """How often each fires, log10, where its author published that beside the weights."""
+        shelf = self.sae.files.filter(kind=SaeFile.Kind.SOURCE, path__endswith=f"/{SPARSITY}")
+        row = shelf.first()
+        if row is None:
+            return None
+        source = FolderSource(services.library().source(self.sae.id))
+        try:
+            file = read_safetensors(source, row.path.removeprefix("source/"))
+            found = file.tensor(source, "sparsity") if "sparsity" in file.members else None
+        except SaeError:
+            return None  # no part of the SAE: a broken one takes nothing else away
+        return found if found is not None and found.shape == (self.count,) else None
+
+
+def _tensors(sae: Sae) -> Mapping[str, LazyTensor]:
+    if sae.kept_because:
+        raise UnsupportedArchitecture(f"Its features cannot be listed: {sae.kept_because}.")
+    if sae.status != Sae.Status.READY:
+        raise NotReady(f"{sae.name} is not ready.")
+    if not bundles.is_on_disk(bundles.asked_for(sae, services.NATIVE)):
+        raise DataMissing(f"Files of {sae.name} are missing.")
+    return converter.load(services.library().native(sae.id)).tensors
+
+
+def _norms(decoder: LazyTensor, part: slice) -> Floats:
+    """The length of each feature's direction. On disk they lie across: a bit of each line."""
+    total = np.zeros(part.stop - part.start)
+    step = max(1, AT_ONCE // len(total))
+    for start in range(0, decoder.shape[1], step):
+        values = decoder.floats(part, slice(start, min(start + step, decoder.shape[1])))
+        total += np.einsum("ij,ij->i", values, values)
+    return np.sqrt(total)
+
+
+def _slice(vector: LazyTensor | None, part: slice) -> Floats | None:
+    return None if vector is None else vector.floats(part)
+
+
+def _at(column: Floats | None, place: int) -> float | None:
+    """JSON has no word for what is no number."""
+    value = None if column is None else float(column[place])
+    return value if value is not None and isfinite(value) else None
+
+
+def _neuronpedia(sae: Sae, index: int) -> str | None:
+    told = sae.facts.get("neuronpedia_id", {}).get("value")
+    return f"{NEURONPEDIA}/{quote(told, safe='/')}/{index}" if told else None

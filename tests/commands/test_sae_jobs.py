@@ -1,0 +1,73 @@
+"""`manage.py sae_jobs`: who works at what, and how to stop it or go on."""
+
+import pytest
+from django.contrib.auth.models import User
+
+from saes import jobs, vault
+from saes.models import Job, Sae
+from tests.commands.conftest import GEMMA, GEMMA_WHERE, SAELENS, SAELENS_WHERE, command
+from tests.hub import LocalHub
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def job(hub: LocalHub, owner: User) -> Job:
+    """It waits for a worker."""
+    command("sae_download", GEMMA, GEMMA_WHERE)
+    return Job.objects.get()
+
+
+def test_it_is_a_table_of_what_has_not_ended(job: Job, sae: Sae) -> None:
+    ran = command("sae_jobs")
+    head, row = ran.out.splitlines()
+    assert head.split()[:4] == ["id", "kind", "state", "%"]
+    assert row.split()[:3] == [job.id, "download", "queued"]
+    assert "1 of 1 job." in ran.err and "No worker runs" in ran.err
+    assert len(command("sae_jobs", "--all").out.splitlines()) == 3
+    (done,) = command("sae_jobs", "--state", "done", "--json").json["data"]
+    assert (done["sae_id"], done["progress"], done["status"]) == (sae.id, 100.0, "ready")
+
+
+def test_a_job_is_paused_resumed_cancelled_and_retried(job: Job) -> None:
+    states = []
+    for action in ("pause", "pause", "resume", "cancel", "cancel"):
+        (told,) = command("sae_jobs", action, job.id, "--json").json["jobs"]
+        states.append(told["state"])
+    assert states == ["paused", "paused", "queued", "cancelled", "cancelled"]
+    (new,) = command("sae_jobs", "retry", job.id, "--json").json["jobs"]
+    assert (new["state"], new["id"] != job.id) == ("queued", True)
+    jobs.run(new["id"])
+    assert Sae.objects.get().status == Sae.Status.READY
+
+
+def test_a_retry_is_in_the_name_and_with_the_token_of_who_began_it(
+    hub: LocalHub, owner: User
+) -> None:
+    alice = User.objects.create_superuser("alice")
+    vault.keep(alice, "hf_alice_1111")
+    command("sae_download", "alice/private", SAELENS_WHERE, "--user", "alice")
+    first = Job.objects.get()
+    command("sae_jobs", "cancel", first.id)
+    command("sae_jobs", "retry", first.id)
+    again = Job.objects.exclude(id=first.id).get()
+    assert (again.created_by, again.token) == (alice, vault.of(alice))
+
+
+def test_each_is_answered_for_by_itself(job: Job, sae: Sae) -> None:
+    done = sae.jobs.get()
+    ran = command("sae_jobs", "pause", "job_000000000000", done.id, job.id, "--json")
+    assert (ran.code, [it["id"] for it in ran.json["jobs"]]) == (1, [job.id])
+    codes = {job_id: error["code"] for job_id, error in ran.json["errors"].items()}
+    assert codes == {"job_000000000000": "not_found", done.id: "conflict"}
+
+
+def test_an_action_without_a_job_is_wrong_usage(hub: LocalHub) -> None:
+    assert command("sae_jobs", "cancel").code == 2
+
+
+def test_what_is_ready_is_not_retried(sae: Sae) -> None:
+    assert SAELENS in sae.hf_repo_id
+    ran = command("sae_jobs", "retry", sae.jobs.get().id)
+    assert ran.code == 1
+    assert "Only a job that failed or was cancelled" in ran.err

@@ -1,0 +1,103 @@
+"""The table of rights: each address and method, and what everybody gets for it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+REPO, WHERE = "someone/walked", "blocks.3.hook_resid_post"
+
+# What somebody gets: READS changes nothing, CHANGES changes something, REFUSED does neither.
+READS, CHANGES, REFUSED = "reads", "changes", "refused"
+Rights = dict[str, str]
+
+
+def rights(viewer: str, editor: str, other: str, admin: str) -> Rights:
+    """Whoever has no role yet is a viewer."""
+    return {
+        "newcomer": viewer, "viewer": viewer, "editor": editor, "other": other, "admin": admin,
+    }  # fmt: skip
+
+
+READ = rights(READS, READS, READS, READS)
+ASK = rights(REFUSED, READS, READS, READS)  # a question before a change
+EDIT = rights(REFUSED, CHANGES, CHANGES, CHANGES)
+OWN = rights(CHANGES, CHANGES, CHANGES, CHANGES)  # nobody else's, see below
+# A job that `editor` started, and what it is at work on.
+JOB = rights(REFUSED, CHANGES, REFUSED, CHANGES)
+SEE_JOB = rights(REFUSED, READS, REFUSED, READS)
+EACH = rights(REFUSED, CHANGES, READS, CHANGES)  # says of each one whether it went
+# A token of `editor`, which is out of reach even for admins.
+TOKEN = rights(REFUSED, CHANGES, REFUSED, REFUSED)
+SEE_TOKEN = rights(REFUSED, READS, REFUSED, REFUSED)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One method of one address in one situation; `path` is as the URLconf writes it."""
+
+    method: str
+    path: str
+    rights: Rights
+    state: str = "ready"  # of the SAE that it is about
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.method} {self.path} {self.state}"
+
+
+SAE, JOBS, TOKENS = "/saes/<slug:sae_id>/", "/api/v1/jobs/<job_id>", "/account/tokens/"
+API_SAE = "/api/v1/saes/<sae_id>"
+NAMED = {"repo": REPO, "repo_type": "model", "where": WHERE, "commit": "<commit>"}
+ASKED = {"repo_id": REPO, "filepath": WHERE}
+IDS = {"sae_ids": ["<sae_id>"]}
+WALK = [
+    Way("get", "/", READ),
+    Way("get", SAE, READ),
+    Way("get", SAE, READ, "busy"),
+    Way("get", SAE + "card/", READ, "busy"),
+    Way("post", SAE + "edit/", EDIT, data={"name": "renamed", "tags": ""}),
+    Way("post", SAE + "facts/", EDIT, data={"model_name": "someone/model"}),
+    Way("post", SAE + "cancel/", JOB, "busy"),
+    Way("post", SAE + "cancel/", JOB, "paused"),
+    Way("post", SAE + "retry/", EDIT, "failed"),
+    Way("get", SAE + "formats/", READ),
+    Way("post", SAE + "prepare/", EDIT, data={"format": "saelens"}),
+    Way("get", SAE + "delete/", ASK),
+    Way("get", SAE + "delete/", SEE_JOB, "busy"),
+    Way("post", SAE + "delete/", EDIT),
+    Way("post", SAE + "delete/", JOB, "busy"),
+    Way("get", "/hub/", READ),
+    Way("post", "/hub/", OWN, data={"repo": REPO, "token": "hf_anybody_1234"}),
+    Way("post", "/hub/download/", EDIT, data=NAMED),
+    Way("post", "/hub/forget-token/", OWN),
+    Way("get", "/hub/<str:owner>/<str:repo>/", READ),
+    Way("get", "/hub/<str:owner>/<str:repo>/header/", READ, data={"where": WHERE}),
+    Way("get", "/storage/", READ),
+    Way("post", "/storage/<str:name>/remove/", EDIT),
+    Way("get", TOKENS, READ),
+    Way("post", TOKENS, OWN, data={"name": "mine", "scope": "read", "lifetime": "30"}),
+    Way("get", TOKENS + "<int:token_id>/revoke/", SEE_TOKEN),
+    Way("post", TOKENS + "<int:token_id>/revoke/", TOKEN),
+    Way("get", "/api/v1/docs", READ),
+    Way("get", "/api/v1/openapi.json", READ),
+    Way("post", "/api/v1/saes/hf/preview", READ, data={"repo_id": REPO}),
+    Way("post", "/api/v1/saes/download", EDIT, data=ASKED),
+    Way("get", "/api/v1/saes", READ),
+    Way("get", API_SAE, READ),
+    Way("patch", API_SAE, EDIT, data={"name": "renamed"}),
+    Way("patch", API_SAE, EDIT, data={"facts": {"model_name": "someone/model"}}),
+    Way("delete", API_SAE, EDIT),
+    Way("delete", API_SAE, JOB, "busy"),
+    Way("post", "/api/v1/saes/delete", EDIT, data=IDS),
+    Way("post", "/api/v1/saes/delete", EACH, "busy", data=IDS),
+    Way("get", API_SAE + "/files", READ),
+    Way("get", API_SAE + "/download", READ),
+    Way("get", API_SAE + "/features", READ),
+    Way("post", API_SAE + "/convert", EDIT, data={"format": "saelens"}),
+    Way("get", "/api/v1/jobs", READ, "busy"),
+    Way("get", JOBS, SEE_JOB, "busy"),
+    Way("post", JOBS + "/cancel", JOB, "busy"),
+    Way("post", JOBS + "/pause", JOB, "busy"),
+    Way("post", JOBS + "/resume", JOB, "paused"),
+    Way("post", JOBS + "/retry", JOB, "failed"),
+]
