@@ -383,6 +383,14 @@ class Crashed(SaeError):
     status = 500
 
 
+class Busy(SaeError):
+    """The database is busy, for longer than a request may wait."""
+
+    code = "busy"
+    solution = "Try again in a few seconds."
+    status = 503
+
+
 class WorkerKilled(SaeError):
     """The process of the job was killed, again and again."""
 

@@ -3,7 +3,7 @@
 import logging
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import django_rq
 from django.contrib.auth.models import User
@@ -13,7 +13,16 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from saes import pipeline, services, vault
-from saes.errors import AlreadyHere, Cancelled, Conflict, Crashed, NeedsFacts, NotReady, SaeError
+from saes.errors import (
+    AlreadyHere,
+    Cancelled,
+    Conflict,
+    Crashed,
+    NeedsFacts,
+    NotFound,
+    NotReady,
+    SaeError,
+)
 from saes.models import HubToken, Job, JobQuerySet, Sae
 from saes.processes import this_process
 from saes.progress import Stopped
@@ -61,6 +70,7 @@ def start(job: Job) -> Job:
         with transaction.atomic():
             return _queue(job)
     except IntegrityError as error:
+        services.sae_of(job.sae_id)  # it may have been deleted meanwhile
         raise Conflict("Another job is at work on this SAE already.") from error
 
 
@@ -129,11 +139,12 @@ def recording(job: Job) -> Iterator[JobReporter]:
         _end(job, Job.State.CRASHED, **fields)
 
 
+@transaction.atomic
 def fail(job: Job, error: SaeError) -> None:
-    if isinstance(error, NeedsFacts):
+    ended = _end(job, Job.State.FAILED, **said(error))
+    if ended and isinstance(error, NeedsFacts):
         facts = [fact.to_json() for fact in error.missing]
         Sae.objects.filter(id=job.sae_id).update(missing_facts=facts)
-    _end(job, Job.State.FAILED, **said(error))
 
 
 def said(error: SaeError) -> dict[str, str]:
@@ -179,6 +190,14 @@ def _tidy_up(job: Job) -> None:
         services.library().drop_parts(job.sae_id)
 
 
+def job_of(job_id: str) -> Job:
+    """Raises NotFound: its SAE was deleted."""
+    job = Job.objects.filter(id=job_id).first()
+    if job is None:
+        raise NotFound("This job is gone, and its SAE with it.")
+    return job
+
+
 # --- stopping and going on -----------------------------------------------------------------------
 
 
@@ -191,9 +210,16 @@ def cancel(job: Job) -> bool:
         )  # fmt: skip
         if won:
             settle(job.id)
-    if won and not job.lease:  # no worker is at it that would tidy up
-        services.library().drop_parts(job.sae_id)
+    if won:
+        _drop_parts_of_nobody(job.sae_id)
     return bool(won)
+
+
+def _drop_parts_of_nobody(sae_id: str) -> None:
+    """Remove part files, unless a worker is still at the SAE: it tidies up before it lets go."""
+    shelf = services.library()
+    with suppress(Conflict), shelf.hold(sae_id, lambda: None, seconds=0):
+        shelf.drop_parts(sae_id)
 
 
 def pause(job: Job) -> bool:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import django_rq
 from django.utils import timezone
 
+from saes import vault
 from saes.errors import WorkerKilled
 from saes.jobs import QUEUE, enqueue, fail, requeue
 from saes.models import Job
@@ -33,6 +34,7 @@ def recover() -> None:
         if job in lost or not is_alive(job.worker):
             requeue(job)
     _enqueue_lost()
+    vault.sweep()
 
 
 def _enqueue_lost() -> None:

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, Permission, User
 from saes.errors import Forbidden, NotFound
 from saes.models import Job, JobQuerySet
 
-EDIT = "saes.change_sae"
+ADD, EDIT, DELETE = "saes.add_sae", "saes.change_sae", "saes.delete_sae"
 CONTROL = "saes.control_any_job"
 VIEWER, EDITOR, ADMIN = "viewer", "editor", "admin"
 _READS = {"view_sae", "view_saefile", "view_job"}
@@ -38,7 +38,12 @@ def may_edit(user: User | None) -> bool:
 
 
 def require_edit(user: User | None) -> None:
-    if not may_edit(user):
+    require(user, EDIT)
+
+
+def require(user: User | None, permission: str) -> None:
+    """Raises Forbidden."""
+    if user is not None and not user.has_perm(permission):
         raise Forbidden(
             "Viewers may look at the library, not change it.",
             solution="Ask an administrator for the role of an editor.",

@@ -41,6 +41,11 @@ class DownloadRequest:
     asked: str = ""  # the revision as it was named, where `ref` has its commit by now
     facts: Mapping[str, Any] = field(default_factory=dict)  # more that the user states
 
+    @property
+    def stated(self) -> dict[str, Any]:
+        named = {"model_name": self.model_name} if self.model_name else {}
+        return {**self.facts, **named}
+
 
 def library() -> Library:
     return Library(settings.DATA_DIR)
@@ -69,26 +74,25 @@ def create(user: User | None, wanted: DownloadRequest) -> Sae:
         hf_filepath=where,
         hf_revision=wanted.asked or wanted.ref.revision,
         hf_commit=pinned,
-        given_facts=_stated(wanted),
+        given_facts=cleaned(wanted.stated),
         model_name=wanted.model_name,
         model_id=wanted.model_id,
         created_by=user,
     )
 
 
-def _stated(wanted: DownloadRequest) -> dict[str, Any]:
-    """Raises BadFact."""
-    named = {"model_name": wanted.model_name} if wanted.model_name else {}
-    return cleaned({**wanted.facts, **named})
-
-
 def already_here(wanted: DownloadRequest) -> Sae | None:
-    """The SAE of this repository, commit and path: pressing a button twice makes one."""
+    """The SAE of this repository, commit and path: pressing a button twice makes one.
+
+    While the Hub is away the commit is not known yet; then the revision as it was named counts.
+    """
+    revision = wanted.ref.revision
+    if _is_commit(revision):
+        same = {"hf_commit": revision}
+    else:
+        same = {"hf_commit": "", "hf_revision": revision}
     return Sae.objects.filter(
-        hf_repo_id=wanted.ref.id,
-        hf_repo_type=wanted.ref.type,
-        hf_commit=wanted.ref.revision,
-        hf_filepath=_where(wanted),
+        hf_repo_id=wanted.ref.id, hf_repo_type=wanted.ref.type, hf_filepath=_where(wanted), **same
     ).first()
 
 
@@ -179,21 +183,25 @@ def edit(sae: Sae, **texts: Any) -> None:
 
 
 def give_facts(sae: Sae, given: Mapping[str, Any]) -> bool:
-    """Store what the user states. True where the SAE must be converted anew for it.
+    """Store what the user states; None withdraws it. True where it must be converted anew.
 
     Nothing is stored of what is refused. Raises BadFact, DimensionMismatch for a model name that
-    the width contradicts, Conflict during a job, DataMissing.
+    the width contradicts, Conflict during a job, DataMissing. The caller holds the SAE.
     """
     if sae.active_job:
         raise Conflict("This SAE is being worked on; its facts can be edited when that has ended.")
-    told = cleaned(given)
-    changed = {name: value for name, value in told.items() if sae.given_facts.get(name) != value}
+    changed = {n: value for n, value in cleaned(given).items() if sae.given_facts.get(n) != value}
+    withdrawn = {name for name in sae.given_facts if name in given and given[name] is None}
+    if not changed and not withdrawn:
+        return False
     if "model_name" in changed:
         converter.check_dimensions(changed["model_name"], stored_info(sae))
-    anew = sae.status != Sae.Status.READY or bool(changed.keys() - DESCRIPTIVE)
-    if changed and not anew:
+    descriptive = not withdrawn and changed.keys() <= DESCRIPTIVE
+    anew = sae.status != Sae.Status.READY or not descriptive
+    if not anew:
         _state(sae, changed)
-    sae.given_facts = {**sae.given_facts, **changed}
+    kept = {name: it for name, it in sae.given_facts.items() if name not in withdrawn}
+    sae.given_facts = {**kept, **changed}
     sae.save(update_fields=["given_facts", "updated_at"])
     return anew
 

@@ -4,17 +4,19 @@
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import transaction
 
 from saes import admission, jobs, roles, services, vault
-from saes.errors import AlreadyHere, Conflict
+from saes.errors import AlreadyHere, Conflict, DataMissing
 from saes.models import HubToken, Job, Sae
 from saes.recorder import nudge
 from saes.services import DownloadRequest
 
+A_MOMENT = 1.0  # seconds
 LET_GO_SECONDS = 5.0  # a worker notices within one second, unless the Hub is stalling
 RETRIED = (Job.State.FAILED, Job.State.CRASHED, Job.State.CANCELLED)
 
@@ -31,7 +33,7 @@ def download(
     `secret` is a token of the Hub for this job alone; `previewed` says that repository and path
     were seen at the commit that is asked for. Raises Forbidden, BadFact, and what the Hub says.
     """
-    roles.require_edit(user)
+    roles.require(user, roles.ADD)
     standing = vault.of(user)
     if not previewed:
         wanted = admission.admitted(wanted, secret or vault.reveal(standing))
@@ -40,10 +42,20 @@ def download(
             job = jobs.start_download(user, wanted, token or standing)
         except AlreadyHere as there:
             sae = services.sae_of(there.sae_id)
-            if sae.status != Sae.Status.ERROR or sae.missing_facts:
-                return sae, None
-            job = _go_on(user, sae, token)
+            again = _asked_again(user, sae, wanted, token)
+            return services.sae_of(sae.id), again
     return services.sae_of(job.sae_id), job
+
+
+def _asked_again(
+    user: User | None, sae: Sae, wanted: DownloadRequest, token: HubToken | None
+) -> Job | None:
+    """One that failed goes on, with what is stated now; any other stays as it is."""
+    if sae.status != Sae.Status.ERROR:
+        return None
+    with _held(sae), transaction.atomic():
+        told_more = services.give_facts(sae, wanted.stated)
+        return _go_on(user, sae, token) if told_more or not sae.missing_facts else None
 
 
 @contextmanager
@@ -58,9 +70,9 @@ def one_time(user: User | None, secret: str | None) -> Iterator[HubToken | None]
 
 
 def cancel(user: User | None, job: Job) -> bool:
-    """Stop it. False where it has ended meanwhile. Raises Forbidden."""
+    """Stop it. Asked twice it is cancelled once. Raises Forbidden, Conflict where it has ended."""
     roles.require_control(user, job)
-    return jobs.cancel(job)
+    return jobs.cancel(job) or _is_so(job, Job.State.CANCELLED)
 
 
 def pause(user: User | None, job: Job) -> bool:
@@ -76,7 +88,7 @@ def resume(user: User | None, job: Job) -> bool:
 
 
 def _is_so(job: Job, *states: Job.State) -> bool:
-    job.refresh_from_db()
+    job = jobs.job_of(job.id)
     if job.state not in states:
         raise Conflict(f"This job has ended: it is {job.get_state_display().lower()}.")
     return False
@@ -96,7 +108,13 @@ def state_facts(user: User | None, sae: Sae, given: Mapping[str, Any]) -> Job | 
     Raises what services.give_facts() raises, and Forbidden.
     """
     roles.require_edit(user)
-    return _go_on(user, sae) if services.give_facts(sae, given) else None
+    with _held(sae), transaction.atomic():
+        return _go_on(user, sae) if services.give_facts(sae, given) else None
+
+
+def _held(sae: Sae) -> AbstractContextManager[None]:
+    """Nobody else writes below the SAE's folder meanwhile. Raises Conflict."""
+    return services.library().hold(sae.id, _no_check, A_MOMENT)
 
 
 def _go_on(user: User | None, sae: Sae, token: HubToken | None = None) -> Job:
@@ -117,27 +135,58 @@ def retry_job(user: User | None, job: Job, token: HubToken | None = None) -> Job
     return retry(user, job.sae, token)
 
 
+def verify(user: User | None, sae: Sae) -> Job:
+    """Hash every file again. Raises Forbidden, NotReady, Conflict."""
+    roles.require_edit(user)
+    return jobs.start_verifying(user, sae)
+
+
+def convert_again(user: User | None, sae: Sae) -> Job:
+    """From the source files on disk. Raises Forbidden, Conflict."""
+    roles.require_edit(user)
+    return jobs.start_conversion(user, sae)
+
+
+def reread(user: User | None, sae: Sae) -> None:
+    """Facts and shapes from the files again. Raises Forbidden, NotReady, BrokenFile …"""
+    roles.require_edit(user)
+    services.reread(sae)
+
+
 def delete_sae(user: User | None, sae: Sae, *, keep_files: bool) -> str:
     """Stop the SAE's job, then remove it. Returns where its files are kept, or nothing.
 
-    Raises Forbidden, and Conflict where the files are to be kept and a worker does not let go of
-    them in time.
+    Raises Forbidden; DataMissing where its files cannot be removed: then the row stays, too; and
+    Conflict where the files are to be kept and a worker does not let go of them in time.
     """
-    roles.require_edit(user)
+    roles.require(user, roles.DELETE)
     if job := sae.active_job:
-        cancel(user, job)
+        roles.require_control(user, job)
+        jobs.cancel(job)
+    services.library().refuse_link(sae.id)
+    kept = _delete_but_keep(sae) if keep_files else _delete(sae)
+    nudge(sae.id)
+    return kept
+
+
+def _delete_but_keep(sae: Sae) -> str:
+    shelf = services.library()
+    with shelf.hold(sae.id, _no_check, LET_GO_SECONDS):
+        kept = services.delete_but_keep(sae)
+    return shelf.relative(kept) if kept else ""
+
+
+def _delete(sae: Sae) -> str:
+    """Files first: what cannot be removed shall not be forgotten."""
     shelf, sae_id = services.library(), sae.id
-    shelf.refuse_link(sae_id)
-    if keep_files:
+    # If this is cut short, nobody takes what is left of the files for an SAE.
+    services.distrust(sae, DataMissing("It was being deleted.", solution="Delete it again."))
+    try:
         with shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
-            kept = services.delete_but_keep(sae)
-        nudge(sae_id)
-        return shelf.relative(kept) if kept else ""
-    Sae.objects.filter(id=sae_id).delete()
-    nudge(sae_id)
-    # A worker that is still at it removes the files itself, once it notices.
-    with suppress(Conflict), shelf.hold(sae_id, _no_check, LET_GO_SECONDS):
-        shelf.remove(sae_id)
+            shelf.remove(sae_id)
+            Sae.objects.filter(id=sae_id).delete()
+    except Conflict:  # a worker is still at it: it removes the files itself, once it notices
+        Sae.objects.filter(id=sae_id).delete()
     return ""
 
 

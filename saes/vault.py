@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from datetime import timedelta
 
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
@@ -12,6 +13,7 @@ from mistudio import keyfiles
 from saes.errors import BadToken
 from saes.models import HubToken
 
+LONGEST_REQUEST = timedelta(hours=1)
 LONG_ENOUGH = 12  # of a shorter token four letters would tell too much
 
 
@@ -42,6 +44,12 @@ def wipe(row_id: int | None) -> None:
 def wipe_unused(row: HubToken) -> None:
     """Remove a token for one job that no job took."""
     HubToken.objects.filter(id=row.id, for_one_job=True, job=None).delete()
+
+
+def sweep() -> None:
+    """Remove tokens for one job that lost it: whoever brought them was killed before it began."""
+    limit = timezone.now() - LONGEST_REQUEST
+    HubToken.objects.filter(for_one_job=True, job=None, created_at__lt=limit).delete()
 
 
 def fingerprint(token: str | None) -> str:

@@ -1,13 +1,26 @@
 """What users do to jobs: pause, resume, retry, verify – as far as their role lets them."""
 
+import errno
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group, User
+from django.utils import timezone
 
 from saes import jobs, roles, services, steering, vault
-from saes.errors import Conflict, Forbidden, NotReady, PathNotFound, RepositoryNotFound
+from saes.errors import (
+    Conflict,
+    DataMissing,
+    Forbidden,
+    MissingFact,
+    NeedsFacts,
+    NotReady,
+    PathNotFound,
+    RepositoryNotFound,
+)
 from saes.hub import RepoRef
 from saes.models import HubToken, Job, Sae, SaeFile
 from saes.services import DownloadRequest
@@ -247,3 +260,126 @@ def test_only_a_ready_sae_is_verified_or_exported() -> None:
         jobs.start_verifying(None, job.sae)
     with pytest.raises(NotReady):
         jobs.start_export(None, job.sae, "saelens")
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+
+def test_asking_again_with_the_right_model_mends_what_the_wrong_one_stopped() -> None:
+    wrong = replace(WANTED, model_name="gpt2")
+    sae, job = steering.download(None, wrong)
+    assert job is not None
+    jobs.run(job.id)
+    assert services.sae_of(sae.id).error_code == "dimension_mismatch"
+    right = replace(WANTED, model_name="somebody/a-model")
+    again, job = steering.download(None, right)
+    assert again.id == sae.id
+    assert job is not None
+    jobs.run(job.id)
+    again = services.sae_of(sae.id)
+    assert (again.status, again.model_name) == (Sae.Status.READY, "somebody/a-model")
+
+
+def test_asking_again_for_one_that_misses_facts_answers_it_or_asks_again(hub: LocalHub) -> None:
+    hub.add_repo("local/mistudio", sample_files("mistudio_v1_jumprelu"))
+    where = "checkpoints/checkpoint_5000/layer_3_residual"
+    wanted = DownloadRequest(RepoRef("local/mistudio"), where)
+    sae, job = steering.download(None, wanted)
+    assert job is not None
+    jobs.run(job.id)
+    assert services.sae_of(sae.id).error_code == "needs_facts"
+    assert steering.download(None, wanted)[1] is None
+    facts = {"generation": 1, "normalize_activations": "constant_norm_rescale"}
+    _, job = steering.download(None, replace(wanted, facts=facts))
+    assert job is not None
+    jobs.run(job.id)
+    assert services.sae_of(sae.id).status == Sae.Status.READY
+
+
+def test_stating_nothing_new_starts_nothing() -> None:
+    sae = ready()
+    assert steering.state_facts(None, sae, {"layer": 12, "k": None}) is None
+    assert steering.state_facts(None, services.sae_of(sae.id), {"layer": 12}) is None
+
+
+def test_a_fact_that_is_withdrawn_is_read_from_the_files_again() -> None:
+    sae = ready()
+    steering.state_facts(None, sae, {"layer": 7})
+    assert services.sae_of(sae.id).layer == 7
+    job = steering.state_facts(None, services.sae_of(sae.id), {"layer": None})
+    assert job is not None
+    jobs.run(job.id)
+    sae = services.sae_of(sae.id)
+    assert (sae.status, sae.layer, sae.given_facts) == (Sae.Status.READY, 12, {})
+
+
+def test_while_the_hub_is_away_only_the_same_revision_is_the_same(
+    hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.faults.add("/api/", faults.status(503), times=None)
+    named = [replace(WANTED, ref=RepoRef(REPO, revision=it)) for it in ("", "v2", "v2", "")]
+    made = [steering.download(None, wanted)[0].id for wanted in named]
+    assert made[1] == made[2]
+    assert made[0] == made[3]
+    assert made[0] != made[1]
+
+
+# --- deleting and failing -------------------------------------------------------------------------
+
+
+def test_what_cannot_be_removed_from_disk_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    sae = ready()
+    home = services.library().home(sae.id)
+    # Root may write everywhere: only the kernel's own flag, or a mount, would stop it.
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(DataMissing):
+        steering.delete_sae(None, sae, keep_files=False)
+    sae = services.sae_of(sae.id)
+    assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "data_missing")
+    monkeypatch.undo()
+    steering.delete_sae(None, sae, keep_files=False)
+    assert not home.exists()
+
+
+def refuse(*args: object, **kwargs: object) -> None:
+    raise OSError(errno.EROFS, "read-only")
+
+
+def test_a_worker_that_lost_its_job_asks_for_no_facts() -> None:
+    job = download()
+    stale = Job.objects.claim(job.id, "here 1 1")
+    assert stale is not None
+    jobs.cancel(job)
+    jobs.fail(stale, NeedsFacts("Which?", [MissingFact("k", "How many?")]))
+    assert services.sae_of(job.sae_id).missing_facts == []
+
+
+def test_part_files_of_a_dead_worker_go_when_its_paused_job_is_cancelled() -> None:
+    job = download()
+    services.library().open_home(job.sae_id)
+    running = Job.objects.claim(job.id, "here 1 1")
+    assert running is not None
+    parts = settings.DATA_DIR / "saes" / job.sae_id / "parts"
+    parts.mkdir()
+    assert jobs.pause(job)
+    assert jobs.cancel(running)  # read while it ran
+    assert not parts.exists()
+
+
+def test_a_token_that_lost_its_job_is_swept_away_in_time() -> None:
+    row = vault.keep_for_one_job(None, "hf_alice_1111")
+    vault.sweep()
+    assert HubToken.objects.filter(id=row.id).exists()
+    HubToken.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    vault.sweep()
+    assert not HubToken.objects.exists()
+
+
+def test_what_has_ended_cannot_be_cancelled_but_cancelling_twice_is_no_error() -> None:
+    job = download()
+    assert steering.cancel(None, job)
+    assert not steering.cancel(None, job)
+    done = ready().newest_job
+    assert done is not None
+    with pytest.raises(Conflict, match="has ended"):
+        steering.cancel(None, done)
