@@ -10,6 +10,7 @@ from django.db import DatabaseError, connections
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Worker
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
@@ -19,6 +20,8 @@ from saes import jobs, recovery
 
 log = logging.getLogger(__name__)
 FUNCTION = "saes.jobs.run"
+# What RQ raises over an entry that is no entry.
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, AssertionError, OverflowError)
 
 
 class SaeQueueJob(Job):
@@ -28,6 +31,13 @@ class SaeQueueJob(Job):
         if self.func_name != FUNCTION:
             raise PermissionError(f"the queue may ask for {FUNCTION} and for nothing else")
         return super().perform()
+
+    def restore(self, raw_data: Any) -> None:
+        """An entry that cannot even be read is none; RQ would end the worker over it."""
+        try:
+            super().restore(raw_data)
+        except UNREADABLE as error:
+            raise NoSuchJobError("an entry of the queue cannot be read") from error
 
     # RQ would import and call what these name, too.
     success_callback = failure_callback = stopped_callback = None

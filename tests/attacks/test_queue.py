@@ -61,10 +61,12 @@ def told(function: str, args: Any = (), kwargs: Any = None, instance: Any = None
 
 def is_over(app: App, job: Queued) -> bool:
     """Taken from the queue and not at work."""
-    store, queue = queue_of(app).connection, queue_of(app)
-    status = store.hget(job.key, "status")
-    waits = store.lpos(queue.key, job.id) is not None
-    return not waits and status in ENDED
+    return is_taken(app, job) and queue_of(app).connection.hget(job.key, "status") in ENDED
+
+
+def is_taken(app: App, job: Queued) -> bool:
+    queue = queue_of(app)
+    return queue.connection.lpos(queue.key, job.id) is None
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +92,19 @@ def unharmed(running_app: App, done: str) -> Any:
     workers = {worker.pid for worker in running_app.parts("worker")}
     yield
     assert rows(running_app) == before
-    assert {worker.pid for worker in running_app.parts("worker")} == workers
-    assert len(restarted(running_app)) == restarts
+    now = {worker.pid for worker in running_app.parts("worker")}
+    assert now == workers, "\n".join(restarted(running_app) + quitting(running_app))
+    assert len(restarted(running_app)) == restarts, "\n".join(quitting(running_app))
     assert running_app.is_healthy()
     assert done in str(before)
     last = queue_of(running_app).enqueue(RUN, "job_000000000000")
     wait_for(lambda: last.get_status(refresh=True) == "finished", 30)
+
+
+def quitting(app: App) -> list[str]:
+    """What a worker says last, with its reason."""
+    at = next((n for n, line in enumerate(app.lines) if "quitting" in line), len(app.lines))
+    return app.lines[at : at + 60]
 
 
 def restarted(app: App) -> list[str]:
@@ -148,7 +157,7 @@ def test_s39_nothing_that_the_queue_holds_is_unpickled(
         put(running_app, zlib.compress(evil)),
         put(running_app, evil),
         put(running_app, zlib.compress(function)),
-        put(running_app, told(RUN, ["job_ffffffffffff"]), meta=evil, result=evil, exc_info=evil),
+        put(running_app, told(RUN, ["job_ffffffffffff"]), meta=evil, result=evil),
         put(running_app, told(RUN, ["job_ffffffffffff"]), success_callback_name="os.abort",
             failure_callback_name="os.abort", stopped_callback_name="os.abort"),
     ]  # fmt: skip
@@ -157,6 +166,14 @@ def test_s39_nothing_that_the_queue_holds_is_unpickled(
     assert not canary.exists()
     pickle.loads(evil)  # the payload would have worked
     assert canary.exists()
+
+
+@pytest.mark.parametrize("field", ["exc_info", "created_at", "retries_left", "timeout"])
+def test_s39_an_entry_that_cannot_be_read_stops_no_worker(
+    running_app: App, unharmed: None, field: str
+) -> None:
+    job = put(running_app, told(RUN, ["job_ffffffffffff"]), **{field: b"\x80\x04 no text"})
+    wait_for(lambda: is_taken(running_app, job), 30)
 
 
 @pytest.mark.parametrize(
