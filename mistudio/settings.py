@@ -160,7 +160,6 @@ CSRF_COOKIE_NAME = f"mistudio_{PORT}_csrf"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
-    "EXCLUDE_URL_PREFIXES": ["/admin/django_rq/"],  # the queue's dashboard has inline scripts
     "DIRECTIVES": {
         "default-src": [SELF],
         "frame-ancestors": [NONE],

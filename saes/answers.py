@@ -12,20 +12,31 @@ def of_sae(sae: Sae, job: Job | None = None) -> dict[str, Any]:
 
     A fast worker may have it already: who started it is told the state that it started in.
     """
-    newest = job or sae.newest_job
+    return {**_identity(sae), **_origin(sae), **_told(sae), **_state(sae, job), **_times(sae)}
+
+
+def _identity(sae: Sae) -> dict[str, Any]:
+    """What people call it."""
+    return {name: getattr(sae, name) for name in ("id", "name", "description", "notes", "tags")}
+
+
+def _origin(sae: Sae) -> dict[str, Any]:
+    """Where it came from, and where its files are now."""
     return {
-        "id": sae.id,
-        "name": sae.name,
-        "description": sae.description,
-        "notes": sae.notes,
-        "tags": sae.tags,
         "source": sae.source,
-        "status": job.sae_status() if job else sae.status,
         "hf_repo_id": sae.hf_repo_id or None,
         "hf_filepath": sae.hf_filepath or None,
         "hf_revision": sae.hf_revision or None,
         "hf_commit": sae.hf_commit or None,
         "training_id": None,
+        "local_path": sae.local_path or None,
+        "file_size_bytes": sae.file_size_bytes,
+    }
+
+
+def _told(sae: Sae) -> dict[str, Any]:
+    """What it is, by its files and its users."""
+    return {
         "model_name": sae.model_name or None,
         "model_id": sae.model_id or None,
         "layer": sae.layer,
@@ -35,12 +46,6 @@ def of_sae(sae: Sae, job: Job | None = None) -> dict[str, Any]:
         "d_model": sae.d_in,
         "architecture": sae.architecture or None,
         "format": sae.format or None,
-        "local_path": sae.local_path or None,
-        "file_size_bytes": sae.file_size_bytes,
-        "progress": round(job.progress, 1) if job else events.progress_of(sae),
-        "error_message": sae.error_message or None,
-        "error_code": sae.error_code or None,
-        "solution": sae.error_solution or None,
         "missing_facts": sae.missing_facts,
         "sae_metadata": {
             "facts": sae.facts,
@@ -49,11 +54,23 @@ def of_sae(sae: Sae, job: Job | None = None) -> dict[str, Any]:
             "certificate": sae.certificate,
             "kept_because": sae.kept_because or None,
         },
-        "job_id": newest.id if newest else None,
-        "created_at": sae.created_at,
-        "updated_at": sae.updated_at,
-        "downloaded_at": sae.downloaded_at,
     }
+
+
+def _state(sae: Sae, job: Job | None) -> dict[str, Any]:
+    newest = job or sae.newest_job
+    return {
+        "status": job.sae_status() if job else sae.status,
+        "progress": round(job.progress, 1) if job else events.progress_of(sae),
+        "error_message": sae.error_message or None,
+        "error_code": sae.error_code or None,
+        "solution": sae.error_solution or None,
+        "job_id": newest.id if newest else None,
+    }
+
+
+def _times(sae: Sae) -> dict[str, Any]:
+    return {name: getattr(sae, name) for name in ("created_at", "updated_at", "downloaded_at")}
 
 
 def of_job(job: Job) -> dict[str, Any]:

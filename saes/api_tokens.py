@@ -2,9 +2,11 @@
 
 import hashlib
 import secrets
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.utils import timezone
 
 from saes.errors import BadApiToken, NotFound
@@ -31,6 +33,14 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+def from_header(text: str) -> ApiToken:
+    """The row of the token in a header Authorization. Raises BadApiToken."""
+    kind, _, token = text.partition(" ")
+    if kind.lower() != "bearer":
+        raise BadApiToken("Authorization must be `Bearer` and an API token.")
+    return check(token.strip())
+
+
 def check(token: str) -> ApiToken:
     """The row of a token that is good now. Raises BadApiToken."""
     row = ApiToken.objects.select_related("owner").filter(digest=_digest(token)).first()
@@ -38,7 +48,8 @@ def check(token: str) -> ApiToken:
         raise BadApiToken("This API token is wrong, has expired or was revoked.")
     now = timezone.now()
     if row.last_used_at is None or now - row.last_used_at > USED_EVERY:
-        ApiToken.objects.filter(id=row.id).update(last_used_at=now)
+        with suppress(OperationalError):  # while the database is busy, who only reads goes on
+            ApiToken.objects.filter(id=row.id).update(last_used_at=now)
     return row
 
 

@@ -2,15 +2,19 @@
 
 import hashlib
 import re
+import stat
 from dataclasses import dataclass
+from pathlib import Path
 
 from saes import converter, services
 from saes.errors import CannotRepresent, NotExported, NotReady
 from saes.formats import FORMATS, by_slug
+from saes.formats.base import WritableFormat
 from saes.models import Sae, SaeFile
 
 ORIGINAL = "original"
-NAMES = (ORIGINAL, *(family.slug for family in FORMATS))
+WRITABLE = tuple(family.slug for family in FORMATS if isinstance(family, WritableFormat))
+NAMES = (ORIGINAL, *WRITABLE)
 LAYOUT = 1  # of the zip: another one is other bytes, so its ETag must differ
 
 
@@ -86,9 +90,17 @@ def is_on_disk(bundle: Bundle) -> bool:
     """Whether its files are there, as long as they were recorded."""
     home = services.library().home(bundle.sae.id)
     return bundle.available and all(
-        (home / row.path).is_file() and (home / row.path).stat().st_size == row.size
-        for row in bundle.files.values()
+        _size(home / row.path) == row.size for row in bundle.files.values()
     )
+
+
+def _size(path: Path) -> int | None:
+    """None where there is no file, or none that the disk tells anything of."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _bundle(sae: Sae, rows: list[SaeFile], format: str) -> Bundle:

@@ -4,7 +4,7 @@ from django.contrib.auth.models import User
 
 from saes import bundles, jobs, roles, services
 from saes.bundles import Bundle
-from saes.errors import DataMissing
+from saes.errors import Conflict, DataMissing
 from saes.models import Job, Sae
 
 
@@ -22,7 +22,17 @@ def prepare(user: User | None, sae: Sae, format: str) -> tuple[Bundle, Job | Non
             f"Files of {sae.name} are missing.",
             solution="Verify the SAE, then retry: what is missing is fetched and converted again.",
         )
-    return bundle, _same(user, sae, format) or jobs.start_export(user, sae, format)
+    return bundle, _same(user, sae, format) or _started(user, sae, format)
+
+
+def _started(user: User | None, sae: Sae, format: str) -> Job:
+    try:
+        return jobs.start_export(user, sae, format)
+    except Conflict:
+        # An equal request may have been faster by an instant.
+        if same := _same(user, sae, format):
+            return same
+        raise
 
 
 def _same(user: User | None, sae: Sae, format: str) -> Job | None:

@@ -1,6 +1,7 @@
 """The features of an SAE, one by one: numbers read from its files by slices."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +25,8 @@ class Features:
 
     def __init__(self, sae: Sae) -> None:
         self.sae = sae
-        self._tensors = _tensors(sae)
+        with _reading(sae):
+            self._tensors = _tensors(sae)
         self.count = self._tensors["W_dec"].shape[0]
 
     def page(self, indices: range) -> list[dict[str, Any]]:
@@ -32,15 +34,13 @@ class Features:
         if not indices:
             return []
         part = slice(indices.start, indices.stop)
-        try:
+        with _reading(self.sae):
             columns = {
                 "decoder_norm": _norms(self._tensors["W_dec"], part),
                 "encoder_bias": _slice(self._tensors.get("b_enc"), part),
                 "threshold": _slice(self._tensors.get("threshold"), part),
                 "log_sparsity": _slice(self._sparsity(), part),
             }
-        except (OSError, ValueError) as error:  # a map that is longer than its file is a ValueError
-            raise DataMissing(f"The files of {self.sae.name} cannot be read.") from error
         return [
             {
                 "feature_idx": index,
@@ -58,13 +58,21 @@ class Features:
         row = shelf.first()
         if row is None:
             return None
-        source = FolderSource(services.library().source(self.sae.id))
         try:
+            source = FolderSource(services.library().source(self.sae.id))
             file = read_safetensors(source, row.path.removeprefix("source/"))
             found = file.tensor(source, "sparsity") if "sparsity" in file.members else None
         except SaeError:
             return None  # no part of the SAE: a broken one takes nothing else away
         return found if found is not None and found.shape == (self.count,) else None
+
+
+@contextmanager
+def _reading(sae: Sae) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # a map that is longer than its file is a ValueError
+        raise DataMissing(f"The files of {sae.name} cannot be read.") from error
 
 
 def _tensors(sae: Sae) -> Mapping[str, LazyTensor]:

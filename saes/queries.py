@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
-from saes.models import Sae
+from saes.models import Job, Sae
 
 SEARCHED = ("name", "description", "hf_repo_id", "hf_filepath", "model_name")
 SORTS = {
@@ -16,6 +16,9 @@ SORTS = {
     "width": ("d_sae", "layer", "id"),
     "size": ("-file_size_bytes", "id"),
 }
+
+# A traceback can be long, and a page has the jobs of a hundred SAEs.
+JOBS = Prefetch("jobs", Job.objects.defer("traceback"))
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def narrowed(filters: Filters) -> QuerySet[Sae]:
     """SAEs and, in one query more, the jobs that tell how far each is."""
     exact = filters.given()
     text, part = exact.pop("search", ""), exact.pop("model_name_part", "")
-    found = Sae.objects.filter(**exact).prefetch_related("jobs")
+    found = Sae.objects.filter(**exact).prefetch_related(JOBS)
     if part:
         found = found.filter(model_name__icontains=part)
     if not text:

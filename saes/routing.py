@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
 from channels.security.websocket import WebsocketDenier
 from django.conf import settings
@@ -34,7 +33,8 @@ def is_our_host(headers: Headers) -> bool:
 
 def is_same_origin(headers: Headers) -> bool:
     """Scheme, host and port must be those the page came from."""
-    ours = filter(None, (f"http://{_text(headers, b'host')}", settings.PUBLIC_URL))
+    scheme = "https" if settings.HTTPS else "http"
+    ours = filter(None, (f"{scheme}://{_text(headers, b'host')}", settings.PUBLIC_URL))
     return is_our_host(headers) and _text(headers, b"origin") in ours
 
 
@@ -52,7 +52,7 @@ def _text(headers: Headers, name: bytes) -> str:
 sockets = URLRouter(
     [
         path("ws/", door(is_program_or_same_origin, EventConsumer.as_asgi())),
-        path("ws/pages/", door(is_same_origin, AuthMiddlewareStack(PageConsumer.as_asgi()))),
+        path("ws/pages/", door(is_same_origin, PageConsumer.as_asgi())),
         re_path(r"", WebsocketDenier.as_asgi()),  # an unknown address is no server error
     ]
 )

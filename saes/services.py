@@ -18,7 +18,7 @@ from saes.formats.given import cleaned
 from saes.formats.mistudio import rewrite_metadata
 from saes.hub import Hub, RepoRef
 from saes.models import HubToken, Sae, SaeFile
-from saes.storage import Library, Tick, Written, sha256_of, size_of
+from saes.storage import Library, Tick, Written, disk_errors, sha256_of, size_of
 
 _TEXTS = ("model_name", "architecture", "hook_name", "hook_type")
 _NUMBERS = ("layer", "d_in", "d_sae")
@@ -226,7 +226,8 @@ def _state_in_file(sae: Sae, changed: Mapping[str, Any]) -> None:
     path = library().native(sae.id) / "metadata.json"
     if not path.is_file():
         raise DataMissing(f"The files of {sae.name} are not there.")
-    rewrite_metadata(path.parent, changed)
+    with disk_errors():
+        rewrite_metadata(path.parent, changed)
     drop_exports(sae)
     written = Written(path, path.stat().st_size, sha256_of(path))
     record_file(sae, SaeFile.Kind.NATIVE, written)
@@ -234,6 +235,8 @@ def _state_in_file(sae: Sae, changed: Mapping[str, Any]) -> None:
 
 def formats_for(sae: Sae) -> list[str]:
     """Formats that can hold this SAE, its own form on disk first; empty for what is only kept."""
+    if sae.kept_because:
+        return []
     info = stored_info(sae)
     fits = [
         family.slug

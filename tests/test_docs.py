@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands
 
+from saes import errors
 from saes.formats.given import READERS
 from saes.formats.table import markdown
 from tests.apps import ROOT
@@ -51,6 +52,19 @@ def test_the_readmes_formats_are_those_of_the_registry() -> None:
     assert f"<!-- formats -->\n{markdown()}<!-- /formats -->" in README
 
 
+def test_the_table_of_errors_is_the_one_that_errors_py_makes() -> None:
+    assert f"<!-- errors -->\n{errors.markdown()}<!-- /errors -->" in README
+
+
+def test_every_error_says_what_it_is_and_what_to_do() -> None:
+    kinds = errors.all_errors()
+    assert len({kind.code for kind in kinds}) == len(kinds) > 40
+    for kind in kinds:
+        assert kind.__doc__ and kind.__doc__.endswith("."), kind
+        assert kind.solution.endswith("."), kind
+        assert 400 <= kind.status < 600, kind
+
+
 def python_of_the_readme() -> str:
     return "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 
@@ -66,7 +80,13 @@ def test_every_fact_that_can_be_stated_is_in_the_readme() -> None:
     assert all(f"`{name}`" in README for name in READERS)
 
 
-COMMANDS = sorted(set(re.findall(r"manage\.py ([a-z_]+)", README)))
+def commands() -> list[str]:
+    """Those that the README tells to run, and those of its table."""
+    cells = "".join(line.split(" | ")[0] for line in table("Commands").splitlines()[2:])
+    return [*re.findall(r"manage\.py ([a-z_]+)", README), *re.findall(r"`([a-z]+_[a-z_]+)", cells)]
+
+
+COMMANDS = sorted(set(commands()))
 
 
 def test_the_readme_names_commands() -> None:

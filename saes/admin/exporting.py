@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from io import StringIO
 from typing import Any
@@ -19,7 +20,8 @@ COLUMNS = (
     "file_size_bytes", "created_at", "updated_at", "downloaded_at",
 )  # fmt: skip
 DEEP = ("facts", "given_facts", "tensors", "certificate")  # what no cell of a table can hold
-ACTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would take these for formulas
+# A spreadsheet would take these for formulas: also behind blanks, and in the width of East Asia.
+ACTS = re.compile(r"[\t\r\n]|[\s\x00-\x1f\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 Sent = Callable[[list[Sae]], Awaitable[None]]
 
 
@@ -70,7 +72,7 @@ def cell(value: Any) -> Any:
         value = ", ".join(map(str, value))
     if hasattr(value, "isoformat"):
         return value.isoformat()
-    return f"'{value}" if isinstance(value, str) and value.startswith(ACTS) else value
+    return f"'{value}" if isinstance(value, str) and ACTS.match(value) else value
 
 
 def _line(cells: Any) -> str:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from saes import jobs, roles, services, steering
+from saes import roles, services, steering
 from saes.admin import exporting
 from saes.admin.deleting import Deleting
 from saes.admin.filters import CommonValues
@@ -177,11 +177,12 @@ class SaeAdmin(Deleting):
     def verify(self, request: HttpRequest, chosen: QuerySet[Sae]) -> None:
         user = who(request)
         verb = "queued for verifying"
-        self.carry_out(request, chosen, verb, lambda sae: jobs.start_verifying(user, sae))
+        self.carry_out(request, chosen, verb, lambda sae: steering.verify(user, sae))
 
     @admin.action(description="Read the metadata again", permissions=["change"])
     def reread(self, request: HttpRequest, chosen: QuerySet[Sae]) -> None:
-        self.carry_out(request, chosen, "read again", services.reread)
+        user = who(request)
+        self.carry_out(request, chosen, "read again", lambda sae: steering.reread(user, sae))
 
     @admin.action(description="Convert again", permissions=["change"])
     def convert(self, request: HttpRequest, chosen: QuerySet[Sae]) -> None:
@@ -217,4 +218,4 @@ def _cancel(user: User, sae: Sae) -> None:
 def _convert(user: User, sae: Sae) -> None:
     if not sae.downloaded_at:
         raise NotReady("Its files are not complete yet.")
-    jobs.start_conversion(user, sae)
+    steering.convert_again(user, sae)

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from saes import answers, services
 from saes.api.requests import Asked
-from saes.api.schemas import PROBLEMS, Pagination
+from saes.api.schemas import Pagination, problems
 from saes.features import Features
 
 router = Router(tags=["library"])
@@ -40,7 +40,10 @@ class FeatureList(Schema):
     pagination: Pagination
 
 
-@router.get("saes/{sae_id}/features", response={200: FeatureList, **PROBLEMS})
+@router.get(
+    "saes/{sae_id}/features", summary="List features",
+    response={200: FeatureList, **problems(404, 409, 422)},
+)  # fmt: skip
 def list_features(request: HttpRequest, sae_id: str, asked: Query[FeaturesAsked]) -> Any:
     """What the weights tell of each feature, a part at a time. No label is stored here."""
     found = Features(services.sae_of(sae_id))

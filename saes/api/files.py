@@ -1,49 +1,33 @@
 """Routes of an SAE's files: which there are, convert it to another format, download."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from ninja import Query, Router, Schema, Status
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from saes import answers, bundles, exporting, services
 from saes.api.access import EDIT, who
 from saes.api.idempotency import DOCUMENTED, idempotent
-from saes.api.requests import Asked, Body, Place
-from saes.api.schemas import PROBLEMS, JobAnswer
+from saes.api.requests import Among, Asked, Body, Place, example
+from saes.api.schemas import POSTED, JobAnswer, problems
 from saes.api.sending import send
 from saes.bundles import Bundle
 from saes.contents import OneFile, Zip
 from saes.errors import NotFound
 
 router = Router(tags=["files"])
-FORMS = [name for name in bundles.NAMES if name != bundles.ORIGINAL]
-
-
-def _among(names: Sequence[str]) -> AfterValidator:
-    def check(value: str) -> str:
-        if value not in names:
-            raise PydanticCustomError("literal_error", "unknown", {"expected": ", ".join(names)})
-        return value
-
-    return AfterValidator(check)
-
-
-Form = Annotated[str, _among(FORMS), Field(json_schema_extra={"enum": [*FORMS]})]
-FormOrOriginal = Annotated[
-    str, _among(bundles.NAMES), Field(json_schema_extra={"enum": [*bundles.NAMES]})
-]
 
 
 class ConvertBody(Body):
-    format: Form
+    model_config = example(format="saelens")
+
+    format: Annotated[str, Among(bundles.WRITABLE)]
 
 
 class DownloadAsked(Asked):
-    format: FormOrOriginal = bundles.ORIGINAL
+    format: Annotated[str, Among(bundles.NAMES)] = bundles.ORIGINAL
     file: Place = Field("", description="One file by its path; without it a zip of all.")
 
 
@@ -79,7 +63,9 @@ def format_answer(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-@router.get("saes/{sae_id}/files", response={200: FormatList, **PROBLEMS})
+@router.get(
+    "saes/{sae_id}/files", summary="List files", response={200: FormatList, **problems(404)}
+)
 def list_files(request: HttpRequest, sae_id: str) -> Any:
     """The original and each format that can hold the SAE, with the files that are there."""
     found = bundles.bundles_of(services.sae_of(sae_id))
@@ -87,8 +73,8 @@ def list_files(request: HttpRequest, sae_id: str) -> Any:
 
 
 @router.post(
-    "saes/{sae_id}/convert", auth=EDIT,
-    response={200: FormatAnswer, 202: JobAnswer, **PROBLEMS}, openapi_extra=DOCUMENTED,
+    "saes/{sae_id}/convert", auth=EDIT, summary="Convert an SAE", openapi_extra=DOCUMENTED,
+    response={200: FormatAnswer, 202: JobAnswer, **problems(404, *POSTED)},
 )  # fmt: skip
 @idempotent
 def convert(request: HttpRequest, sae_id: str, body: ConvertBody) -> Any:
@@ -119,15 +105,16 @@ BINARY: dict[str, Any] = {
 }  # fmt: skip
 
 
-@router.get("saes/{sae_id}/download", response=PROBLEMS, openapi_extra=BINARY, url_name="download")
+@router.get(
+    "saes/{sae_id}/download", summary="Download files", openapi_extra=BINARY, url_name="download",
+    response=problems(404, 409, 416, 422),
+)  # fmt: skip
 def download(request: HttpRequest, sae_id: str, asked: Query[DownloadAsked]) -> HttpResponseBase:
     """One file of the SAE, or a zip of all in one format. An interrupted download can go on."""
     return _download(request, sae_id, asked)
 
 
-@router.api_operation(
-    ["HEAD"], "saes/{sae_id}/download", response=PROBLEMS, include_in_schema=False
-)
+@router.api_operation(["HEAD"], "saes/{sae_id}/download", include_in_schema=False)
 def about_download(
     request: HttpRequest, sae_id: str, asked: Query[DownloadAsked]
 ) -> HttpResponseBase:

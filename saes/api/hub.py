@@ -9,7 +9,7 @@ from saes import answers, preview, repo_summary, services, steering, vault
 from saes.api.access import EDIT, who
 from saes.api.idempotency import DOCUMENTED, idempotent
 from saes.api.requests import DownloadBody, PreviewBody
-from saes.api.schemas import PROBLEMS, Accepted, SaeAnswer
+from saes.api.schemas import HUB, POSTED, Accepted, SaeAnswer, problems
 from saes.hub import RepoRef
 
 router = Router(tags=["Hub"])
@@ -36,7 +36,10 @@ class PreviewAnswer(Schema):
     warning: str | None
 
 
-@router.post("saes/hf/preview", response={200: PreviewAnswer, **PROBLEMS}, openapi_extra=DOCUMENTED)
+@router.post(
+    "saes/hf/preview", summary="Preview a repository", openapi_extra=DOCUMENTED,
+    response={200: PreviewAnswer, **problems(*HUB, *POSTED)},
+)  # fmt: skip
 @idempotent
 def preview_repository(request: HttpRequest, body: PreviewBody) -> Any:
     """What a repository of the Hub holds. No weight is fetched."""
@@ -47,8 +50,8 @@ def preview_repository(request: HttpRequest, body: PreviewBody) -> Any:
 
 
 @router.post(
-    "saes/download", auth=EDIT, response={200: SaeAnswer, 202: Accepted, **PROBLEMS},
-    openapi_extra=DOCUMENTED,
+    "saes/download", auth=EDIT, summary="Download an SAE", openapi_extra=DOCUMENTED,
+    response={200: SaeAnswer, 202: Accepted, **problems(*HUB, *POSTED)},
 )  # fmt: skip
 @idempotent
 def download(request: HttpRequest, body: DownloadBody) -> Any:

@@ -24,8 +24,8 @@ from saes.models import KeptAnswer
 HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(days=1)
 LONGEST = 200
-LARGEST = 500_000  # characters of an answer: a batch of a thousand has a tenth
-MOST_KEPT = 10_000  # of each user
+LARGEST = 64_000  # bytes of an answer: a batch of a thousand that were deleted has a third
+MOST_KEPT = 1_000  # of each user, so 64 MB at most
 AT_WORK = "The first request with this key is still at work."
 SOON = "Ask again in a moment."
 GIVEN_UP_AFTER = timedelta(minutes=5)  # no request takes so long
@@ -115,7 +115,10 @@ def _again(row: KeptAnswer) -> Any:
 
 
 def _keep(row: KeptAnswer, result: Any) -> None:
-    """A large answer is not kept. Only previews are so large, and those change nothing."""
+    """A large answer is not kept: previews are, and batches of which next to nothing was done.
+
+    Both may be sent again and change nothing more.
+    """
     status, body = (
         (result.status_code, result.value) if isinstance(result, Status) else (200, result)
     )

@@ -9,7 +9,7 @@ from saes import answers, roles, steering
 from saes.api.access import EDIT, who
 from saes.api.idempotency import DOCUMENTED, idempotent
 from saes.api.requests import JobsAsked, RetryBody
-from saes.api.schemas import PROBLEMS, JobAnswer, Pagination
+from saes.api.schemas import POSTED, JobAnswer, Pagination, problems
 
 router = Router(tags=["jobs"])
 
@@ -19,7 +19,7 @@ class JobList(Schema):
     pagination: Pagination
 
 
-@router.get("jobs", response={200: JobList, **PROBLEMS})
+@router.get("jobs", summary="List jobs", response={200: JobList, **problems()})
 def list_jobs(request: HttpRequest, asked: Query[JobsAsked]) -> Any:
     """The newest first."""
     wanted = {"state": asked.state, "kind": asked.kind, "sae_id": asked.sae_id}
@@ -30,24 +30,24 @@ def list_jobs(request: HttpRequest, asked: Query[JobsAsked]) -> Any:
     )
 
 
-@router.get("jobs/{job_id}", response={200: JobAnswer, **PROBLEMS})
+@router.get("jobs/{job_id}", summary="Get a job", response={200: JobAnswer, **problems(404)})
 def get_job(request: HttpRequest, job_id: str) -> Any:
     return answers.of_job(roles.job_for(who(request), job_id))
 
 
 @router.post(
-    "jobs/{job_id}/cancel", auth=EDIT, response={200: JobAnswer, **PROBLEMS},
-    openapi_extra=DOCUMENTED,
+    "jobs/{job_id}/cancel", auth=EDIT, summary="Cancel a job", openapi_extra=DOCUMENTED,
+    response={200: JobAnswer, **problems(404, *POSTED)},
 )  # fmt: skip
 @idempotent
 def cancel(request: HttpRequest, job_id: str) -> Any:
-    """Stop it and remove what was half fetched. One that has ended stays as it is."""
+    """Stop it and remove what was half fetched. 409 where it has ended before."""
     return _after(steering.cancel, request, job_id)
 
 
 @router.post(
-    "jobs/{job_id}/pause", auth=EDIT, response={200: JobAnswer, **PROBLEMS},
-    openapi_extra=DOCUMENTED,
+    "jobs/{job_id}/pause", auth=EDIT, summary="Pause a job", openapi_extra=DOCUMENTED,
+    response={200: JobAnswer, **problems(404, *POSTED)},
 )  # fmt: skip
 @idempotent
 def pause(request: HttpRequest, job_id: str) -> Any:
@@ -56,8 +56,8 @@ def pause(request: HttpRequest, job_id: str) -> Any:
 
 
 @router.post(
-    "jobs/{job_id}/resume", auth=EDIT, response={200: JobAnswer, **PROBLEMS},
-    openapi_extra=DOCUMENTED,
+    "jobs/{job_id}/resume", auth=EDIT, summary="Resume a job", openapi_extra=DOCUMENTED,
+    response={200: JobAnswer, **problems(404, *POSTED)},
 )  # fmt: skip
 @idempotent
 def resume(request: HttpRequest, job_id: str) -> Any:
@@ -71,8 +71,8 @@ def _after(act: Any, request: HttpRequest, job_id: str) -> dict[str, Any]:
 
 
 @router.post(
-    "jobs/{job_id}/retry", auth=EDIT, response={202: JobAnswer, **PROBLEMS},
-    openapi_extra=DOCUMENTED,
+    "jobs/{job_id}/retry", auth=EDIT, summary="Retry a job", openapi_extra=DOCUMENTED,
+    response={202: JobAnswer, **problems(404, *POSTED)},
 )  # fmt: skip
 @idempotent
 def retry(request: HttpRequest, job_id: str, body: RetryBody | None = None) -> Any:

@@ -5,10 +5,8 @@ from typing import Any, NoReturn
 
 from csp.constants import SELF
 from csp.decorators import csp_update
-from django.core.exceptions import (
-    ObjectDoesNotExist,
-    RequestDataTooBig,
-)
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
@@ -71,6 +69,11 @@ def _too_large(request: HttpRequest, error: Any) -> HttpResponse:
 @api.exception_handler(UnreadablePostError)
 def _broken_off(request: HttpRequest, error: Any) -> HttpResponse:
     return problem(BadRequest("The body ends early."))
+
+
+@api.exception_handler(OperationalError)
+def _busy(request: HttpRequest, error: Any) -> HttpResponse:
+    return problem(PLAIN[503])
 
 
 @api.exception_handler(ObjectDoesNotExist)

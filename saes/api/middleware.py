@@ -1,11 +1,11 @@
 """Who asks, for every address below /api/, and one form for every error there."""
 
 import json
-import math
 from collections.abc import Callable
 from http import HTTPStatus
 
 from django.contrib.auth.views import redirect_to_login
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from ninja.utils import check_csrf
 
@@ -14,16 +14,17 @@ from saes.api import limits
 from saes.errors import (
     BadApiToken,
     BadRequest,
+    Busy,
     Crashed,
     CsrfFailed,
     Forbidden,
     NotAllowed,
     NotFound,
     NotSignedIn,
-    RateLimited,
     SaeError,
 )
 from saes.models import ApiToken
+from saes.waiting import tell_when
 
 PREFIX = "/api/"
 DOCS = "/api/v1/docs"
@@ -35,6 +36,7 @@ PLAIN: dict[int, SaeError] = {
     405: NotAllowed("This address does not take this method."),
     413: BadRequest("The request is too large."),
     500: Crashed("Something unexpected went wrong; the server's log says what."),
+    503: Busy("The database is busy."),
 }
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 # What another site's page can send without being asked first whether it may.
@@ -78,6 +80,8 @@ class ApiMiddleware:
             return problem(error)
         except SaeError as error:
             return problem(error)
+        except OperationalError:
+            return problem(PLAIN[503])
         if not request.path_info.isprintable():  # PostgreSQL refuses to look for a NUL
             return problem(PLAIN[404])
         if has_body(request) and request.content_type != "application/json":
@@ -89,10 +93,7 @@ def identify(request: HttpRequest) -> None:
     """Leaves the user in `request.user`. Raises NotSignedIn, BadApiToken, CsrfFailed."""
     header = request.headers.get("Authorization")
     if header is not None:
-        kind, _, token = header.partition(" ")
-        if kind.lower() != "bearer":
-            raise BadApiToken("Authorization must be `Bearer` and an API token.")
-        row = api_tokens.check(token.strip())
+        row = api_tokens.from_header(header)
         request.user, request.api_token = row.owner, row  # type: ignore[attr-defined]
         return
     request.api_token = None  # type: ignore[attr-defined]
@@ -122,10 +123,9 @@ def not_json() -> SaeError:
 def problem(error: SaeError, status: int | None = None) -> JsonResponse:
     """An error, in the one form that all have."""
     answer = JsonResponse(error.to_json(), status=status or error.status)
-    if answer.status_code == HTTPStatus.UNAUTHORIZED:
+    if isinstance(error, NotSignedIn | BadApiToken):  # bad_token is the Hub's, not ours
         answer["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, RateLimited) and error.retry_after is not None:
-        answer["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    tell_when(answer, error)
     return answer
 
 

@@ -1,5 +1,6 @@
 """What requests may hold. Anything else is refused by name."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
@@ -7,11 +8,14 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     StringConstraints,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from saes.models import Job, Sae
 
 # No control characters but line ends: PostgreSQL stores no NUL, and a terminal shows no escapes.
 PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
@@ -25,6 +29,21 @@ Token = Annotated[
 ]
 Tag = Annotated[Line, Field(min_length=1, max_length=40)]
 Facts = dict[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True)
+class Among:
+    """One of these words: a Literal, of what is listed elsewhere."""
+
+    words: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema([*self.words])
+
+
+def example(**fields: Any) -> ConfigDict:
+    """What the page of the documentation offers to try; the guide's own values where it has any."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class Body(Schema):
@@ -45,12 +64,23 @@ class Asked(Schema):
 
 
 class PreviewBody(Body):
+    # Without the guide's token, which no Hub knows.
+    model_config = example(repo_id="jbloom/GPT2-Small-SAEs")
+
     repo_id: RepoId
     revision: Line | None = None
     access_token: Token | None = None
 
 
 class DownloadBody(Body):
+    model_config = example(
+        repo_id="jbloom/GPT2-Small-SAEs",
+        filepath="layer_6",
+        name="GPT2 Layer 6 SAE",
+        description="SAE for layer 6 residual stream",
+        model_name="gpt2",
+    )
+
     repo_id: RepoId
     filepath: Place = "."
     name: Line | None = None
@@ -66,8 +96,8 @@ class ListAsked(Asked):
     skip: int = Field(0, ge=0, le=10**7)
     limit: int = Field(50, ge=1, le=100)
     search: Line = ""
-    source: Literal["", "huggingface", "trained", "local"] = ""
-    status: Literal["", "pending", "downloading", "converting", "ready", "error", "paused"] = ""
+    source: Annotated[str, Among(("", *Sae.Source.values))] = ""
+    status: Annotated[str, Among(("", *Sae.Status.values))] = ""
     model_name: Line = ""
     sort_by: Literal[
         "created_at", "updated_at", "downloaded_at", "name", "status", "source", "model_name",
@@ -81,6 +111,8 @@ def _once_each(tags: list[str]) -> list[str]:
 
 
 class EditBody(Body):
+    model_config = example(name="GPT2 Layer 6 SAE", tags=["baseline"], facts={"model_name": "gpt2"})
+
     name: Annotated[Line, Field(min_length=1)] | None = None
     description: Text | None = None
     notes: Text | None = None
@@ -93,6 +125,8 @@ class DeleteAsked(Asked):
 
 
 class DeleteBody(Body):
+    model_config = example(sae_ids=["sae_abc123"], delete_files=True)
+
     sae_ids: list[Line] = Field(min_length=1, max_length=1000)
     delete_files: bool = True
 
@@ -100,12 +134,14 @@ class DeleteBody(Body):
 class JobsAsked(Asked):
     skip: int = Field(0, ge=0, le=10**7)
     limit: int = Field(50, ge=1, le=100)
-    state: Literal["", "queued", "running", "paused", "done", "failed", "crashed", "cancelled"] = ""
-    kind: Literal["", "download", "convert", "export", "verify"] = ""
+    state: Annotated[str, Among(("", *Job.State.values))] = ""
+    kind: Annotated[str, Among(("", *Job.Kind.values))] = ""
     sae_id: Line = ""
 
 
 class RetryBody(Body):
+    model_config = example()
+
     access_token: Token | None = None
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 from ninja import Schema
 
-from saes.errors import all_errors
-
 
 class Problem(Schema):
     """An error: what happened, its code, and what to do next."""
@@ -20,8 +18,16 @@ class Problem(Schema):
     sae_id: str | None = None
 
 
-# 413 and 415 are bad_request, too: a body that is too large, or no JSON.
-PROBLEMS = {frozenset({413, 415, *(kind.status for kind in all_errors())}): Problem}
+# What every route may answer: no such request, nobody known, too many, a bug, a busy database.
+ALWAYS = (400, 401, 429, 500, 503)
+# What sends a body: not allowed; a key or a job in the way; a body too large, no JSON, or wrong.
+POSTED = (403, 409, 413, 415, 422)
+HUB = (404, 502, 507)
+
+
+def problems(*more: int) -> dict[frozenset[int], type[Problem]]:
+    """The statuses of a route's errors, for its documentation."""
+    return {frozenset({*ALWAYS, *more}): Problem}
 
 
 class SaeAnswer(Schema):

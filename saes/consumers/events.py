@@ -9,94 +9,45 @@
     ← {"event": "unsubscribed", "channels": […]}
     ← {"event": "error", "channel": … or null, "detail": …, "code": …, "solution": …}
 
-One task does all reading and sending, so a state can never overtake a later one. Nudges only say
-"look again": however many there are, an SAE is read at most ten times a second, and not at all
-while the client has not taken what was sent before.
+One task does all reading and sending, so a state can never overtake a later one.
 """
 
-import asyncio
 import json
-import time
-from contextlib import suppress
 from typing import Any
 
 from channels.db import database_sync_to_async
-from channels.generic.websocket import AsyncWebsocketConsumer
-from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError
 
 from saes import events
 from saes.consumers import frames
-from saes.consumers.backlog import has_backlog
 from saes.consumers.frames import EVERY, Channel, HangUp, Inbox, Wish
-from saes.consumers.visitors import MOST_SOCKETS, SEATS, identify
-from saes.consumers.watching import MOST_SUBSCRIPTIONS, Watch
-from saes.errors import BadApiToken, BadRequest, NotFound, NotSignedIn, RateLimited, SaeError
+from saes.consumers.live import LiveConsumer
+from saes.consumers.watching import MOST_SUBSCRIPTIONS
+from saes.errors import BadRequest, NotFound, SaeError
 from saes.models import Sae
 from saes.recorder import EVERY_SAE
 
-BREATH = 0.1  # seconds between two rounds: an SAE is told of ten times a second at most
+PAUSE = 0.1  # seconds between two rounds: an SAE is told of ten times a second at most
 PER_SECOND = 1000  # frames to one client
 MOST_AT_ONCE = 200  # SAEs in one round
 MOST_SENT = 256 * 1024  # bytes of answers in one round, roughly
-CHECK_EVERY = 60.0  # seconds: whoever was locked out hears nothing after that
-PATIENCE = 60.0  # seconds for a client to take what was sent
-BUSY = 1.0  # seconds to wait for a database that cannot be asked
 MOST_BAD = 100  # frames that were not understood
 AT_REST = (Sae.Status.READY, Sae.Status.ERROR)
 
 
-class EventConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+class EventConsumer(LiveConsumer):
     def __init__(self) -> None:
         super().__init__()
-        self.inbox, self.watch = Inbox(), Watch()
-        self.wake = asyncio.Event()
-        self.user: User | None = None
-        self.ended = False
+        self.inbox = Inbox()
         self.bad = 0
         self.sent_frames = self.sent_bytes = 0  # of this round
-        self.checked_at = time.monotonic()
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """However the socket ends, its seat is free again."""
-        self.wire = send
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                speaker = tasks.create_task(self._speak())
-                await super().__call__(scope, receive, send)
-                speaker.cancel()
-        finally:
-            if self.user:
-                SEATS.leave(self.user.pk)
-
-    # --- coming and going ------------------------------------------------------------------------
-
-    async def connect(self) -> None:
-        try:
-            user = await database_sync_to_async(identify)(self.scope)
-        except (BadApiToken, NotSignedIn):
-            await self.close()
-            return
-        await self.accept()
-        if not SEATS.take(user.pk):
-            error = RateLimited(
-                f"{MOST_SOCKETS} sockets of yours are open.", solution="Close one of them."
-            )
-            await self._hang_up(HangUp(frames.TOO_MANY, error))
-            return
-        self.user = user
+    async def begin(self) -> None:
         # One group for all: a group for each SAE would cost Redis a round trip per subscription.
-        await self.channel_layer.group_add(EVERY_SAE, self.channel_name)
+        await self.join(EVERY_SAE)
 
-    async def disconnect(self, code: int) -> None:
-        self.ended = True
-        await self.channel_layer.group_discard(EVERY_SAE, self.channel_name)
-
-    async def _hang_up(self, end: HangUp) -> None:
-        if not self.ended:
-            await self._complain(None, end.why)
-            self.ended = True
-            await self.close(end.code)
+    async def explain(self, end: HangUp) -> None:
+        await self._complain(None, end.why)
 
     # --- what comes in: noted here, done by the one task -----------------------------------------
 
@@ -106,64 +57,32 @@ class EventConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             self.inbox.put(text_data, bytes_data)
         except HangUp as end:
-            await self._hang_up(end)
+            await self.hang_up(end)
         self.wake.set()
 
     async def look_again(self, event: dict[str, Any]) -> None:
-        if not self.ended and self.watch.topics(event["sae_id"]):
-            self.watch.look_at([event["sae_id"]])
-            self.wake.set()
+        if self.watch.topics(event["sae_id"]):
+            await super().look_again(event)
 
-    # --- the one task that reads and sends -------------------------------------------------------
+    # --- one round --------------------------------------------------------------------------------
 
-    async def _speak(self) -> None:
-        while not self.ended:
-            pause = BUSY
-            try:
-                await self._round()
-                pause = max(BREATH, self.sent_frames / PER_SECOND)
-            except (OperationalError, InterfaceError):
-                self.wake.set()  # what was to be done is still there
-            except HangUp as end:
-                await self._hang_up(end)
-            await asyncio.sleep(pause)
+    @property
+    def is_due(self) -> bool:
+        return bool(self.inbox) or self.watch.is_due
 
-    async def _round(self) -> None:
-        await self._need()
-        await self._room()
+    async def round(self) -> float:
         self.sent_frames = self.sent_bytes = 0
-        if time.monotonic() - self.checked_at >= CHECK_EVERY:
-            await self._check()
-            await self._look_at_all()
         while self.inbox and self.sent_bytes < MOST_SENT and not self.ended:
             await self._answer(self.inbox.first())
             self.inbox.drop_first()
         await self._look()
+        return max(PAUSE, self.sent_frames / PER_SECOND)
 
-    async def _need(self) -> None:
-        """Until there is something to do, or the visitor is to be checked again."""
-        if not self.inbox and not self.watch.is_due:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.checked_at + CHECK_EVERY - time.monotonic()):
-                    await self.wake.wait()
-        self.wake.clear()
-
-    async def _room(self) -> None:
-        """Until the client has taken what it was sent."""
-        limit = time.monotonic() + PATIENCE
-        while has_backlog(self.wire):
-            if time.monotonic() > limit:
-                error = RateLimited("You take events too slowly.", solution="Connect again.")
-                raise HangUp(frames.NOT_TAKEN, error)
-            await asyncio.sleep(BREATH)
-
-    async def _check(self) -> None:
-        """Whoever was let in may have been locked out. Raises HangUp."""
-        try:
-            await database_sync_to_async(identify)(self.scope)
-        except (BadApiToken, NotSignedIn) as error:
-            raise HangUp(frames.NOT_KNOWN, error) from error
-        self.checked_at = time.monotonic()
+    async def each_minute(self) -> None:
+        """A nudge may have been lost, as the row never is."""
+        self.watch.look_at_known()
+        if self.watch.follows_every_sae:
+            self.watch.look_at(await database_sync_to_async(events.at_work)())
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -199,7 +118,7 @@ class EventConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self._complain(channel, error)
 
     async def _subscribe(self, channels: list[Channel]) -> None:
-        await self._check()
+        await self.check()
         ids = {channel.sae_id for channel in channels} - {EVERY}
         there = {EVERY, *await database_sync_to_async(events.existing)(ids)}
         known = [channel for channel in channels if channel.sae_id in there]
@@ -215,12 +134,6 @@ class EventConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self._say({"event": "subscribed", "channels": [str(it) for it in taken]})
 
     # --- events ----------------------------------------------------------------------------------
-
-    async def _look_at_all(self) -> None:
-        """Now and then: a nudge may have been lost, as the row never is."""
-        self.watch.look_at_known()
-        if self.watch.follows_every_sae:
-            self.watch.look_at(await database_sync_to_async(events.at_work)())
 
     async def _look(self) -> None:
         ids = self.watch.take_due(MOST_AT_ONCE)

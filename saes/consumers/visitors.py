@@ -10,7 +10,7 @@ from django.http import HttpRequest, parse_cookie
 from django.utils.module_loading import import_string
 
 from saes import api_tokens
-from saes.errors import BadApiToken, NotSignedIn
+from saes.errors import NotSignedIn
 
 MOST_SOCKETS = 50
 
@@ -22,10 +22,7 @@ def identify(scope: dict[str, Any]) -> User:
     """
     headers = dict(scope["headers"])
     if b"authorization" in headers:
-        kind, _, token = headers[b"authorization"].decode("latin-1").partition(" ")
-        if kind.lower() != "bearer":
-            raise BadApiToken("Authorization must be `Bearer` and an API token.")
-        return api_tokens.check(token.strip()).owner
+        return api_tokens.from_header(headers[b"authorization"].decode("latin-1")).owner
     return _of_session(headers.get(b"cookie", b"").decode("latin-1"))
 
 

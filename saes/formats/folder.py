@@ -1,7 +1,10 @@
 """A folder on this machine as a Source. Links are followed only where they stay inside."""
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +12,19 @@ from saes.errors import BrokenFile, ConfigNotFound, DataMissing, PathNotFound, T
 from saes.formats.base import Tree
 
 MAX_TEXT = 1 << 20
+
+
+@contextmanager
+def _in_words(name: str) -> Iterator[None]:
+    """What the disk refuses: rights that are missing, sectors that are damaged."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno or errno.EIO).lower()
+        raise DataMissing(
+            f"`{name}` cannot be read: {why}.",
+            solution="Check the disk, and that the server's user may read the file.",
+        ) from error
 
 
 class FolderSource:
@@ -20,8 +36,9 @@ class FolderSource:
         self.root = Path(root).resolve()
         self.repo_id = repo_id
         self._within = within.resolve() if within else self.root
-        if not self.root.is_dir():
-            raise DataMissing(f"The folder `{self.root.name}` is not there.")
+        with _in_words(self.root.name):
+            if not self.root.is_dir():
+                raise DataMissing(f"The folder `{self.root.name}` is not there.")
 
     @cached_property
     def tree(self) -> Tree:
@@ -35,10 +52,11 @@ class FolderSource:
         return path
 
     def size(self, name: str) -> int:
-        try:
-            found = self.path(name).stat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise PathNotFound(f"`{name}` is not there.") from error
+        with _in_words(name):
+            try:
+                found = self.path(name).stat()
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise PathNotFound(f"`{name}` is not there.") from error
         if not stat.S_ISREG(found.st_mode):
             raise BrokenFile(f"`{name}` is not a file.")
         return found.st_size
@@ -59,7 +77,7 @@ class FolderSource:
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         self.size(name)
-        with self.path(name).open("rb") as file:
+        with _in_words(name), self.path(name).open("rb") as file:
             file.seek(start)
             data = file.read(stop - start)
         if len(data) != stop - start:

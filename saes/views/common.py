@@ -14,7 +14,8 @@ from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
 from saes import roles
-from saes.errors import Forbidden, RateLimited, SaeError
+from saes.errors import Forbidden, SaeError
+from saes.waiting import tell_when
 
 P = ParamSpec("P")
 
@@ -37,8 +38,7 @@ def show_error(request: HttpRequest, error: SaeError, **context: Any) -> HttpRes
     """The error's own page, or its card where htmx asked for a part."""
     part = "error.html#card" if getattr(request, "htmx", False) else "error.html"
     answer = show(request, part, status=error.status, error=error, **context)
-    if isinstance(error, RateLimited) and error.retry_after:
-        answer["Retry-After"] = str(round(error.retry_after))
+    tell_when(answer, error)
     return answer
 
 

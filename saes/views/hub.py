@@ -9,10 +9,10 @@ from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from saes import jobs, preview, services, vault
-from saes.errors import AlreadyHere, SaeError
+from saes import preview, services, steering, vault
+from saes.errors import SaeError
 from saes.forms import DownloadForm, RepoForm
-from saes.hub import RepoRef
+from saes.hub import Hub, RepoRef
 from saes.views.common import Request, editors, go, show, show_error
 
 PAGE_SIZE = 50
@@ -43,16 +43,17 @@ def _asked(request: Request, owner: str, repo: str) -> RepoRef:
     return RepoRef(ref.id, kind, ref.revision)
 
 
-def _asker(request: Request) -> tuple[Any, ...]:
-    token = vault.of(request.user)
-    return (token.id, token.created_at, token.secret[-16:]) if token else (request.user.id,)
+def _with_token(request: Request) -> tuple[Hub, tuple[Any, ...]]:
+    """The Hub, and who asks it: pages and API share what the same person saw with a token."""
+    token = vault.reveal(vault.of(request.user))
+    return services.hub_with(token), (request.user.pk, vault.fingerprint(token))
 
 
 @require_GET
 def repo(request: Request, owner: str, repo: str) -> HttpResponse:
     try:
-        hub = services.hub_for(vault.of(request.user))
-        found = preview.look(hub, _asked(request, owner, repo), _asker(request))
+        hub, asker = _with_token(request)
+        found = preview.look(hub, _asked(request, owner, repo), asker)
     except SaeError as error:
         form = RepoForm(initial={"repo": f"{owner}/{repo}"})
         token = vault.of(request.user)
@@ -94,8 +95,8 @@ def header(request: Request, owner: str, repo: str) -> HttpResponse:
     """One row's true shapes, dtype and architecture: asked for when the row comes into view."""
     where = request.GET.get("where", "")
     try:
-        hub = services.hub_for(vault.of(request.user))
-        found = preview.again(hub, _asked(request, owner, repo), _asker(request))
+        hub, asker = _with_token(request)
+        found = preview.again(hub, _asked(request, owner, repo), asker)
         info = found.header(where)
     except SaeError as error:
         return show(request, "saes/repo.html#header", error=error)
@@ -109,10 +110,11 @@ def download(request: Request) -> HttpResponse:
     if not form.is_valid():
         return show(request, "saes/hub.html", status=422, form=RepoForm(), problem=form.errors)
     try:
-        job = jobs.start_download(request.user, form.to_request(), vault.of(request.user))
-    except AlreadyHere as there:
-        return go(request, "saes:detail", there.sae_id, say=str(there))
-    return go(request, "saes:detail", job.sae_id)
+        sae, job = steering.download(request.user, form.to_request(), previewed=True)
+    except SaeError as error:
+        return show_error(request, error)
+    here = "" if job else "This SAE is in the library already."
+    return go(request, "saes:detail", sae.id, say=here)
 
 
 @require_POST

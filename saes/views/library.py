@@ -1,6 +1,7 @@
 """The library: its list, one SAE, editing, facts, cancelling, retrying and deleting."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
@@ -12,7 +13,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from saes import queries, roles, services, steering
-from saes.errors import MissingFact, SaeError
+from saes.errors import Conflict, MissingFact, SaeError
 from saes.forms import DeleteForm, EditForm, FactsForm, ListForm
 from saes.models import Sae
 from saes.views.common import Request, editors, go, show, show_error
@@ -153,7 +154,8 @@ def facts(request: Request, sae: Sae) -> HttpResponse:
 def cancel(request: Request, sae: Sae) -> HttpResponse:
     """Stop the job. One that has ended meanwhile is left as it is."""
     if job := sae.active_job:
-        steering.cancel(request.user, job)
+        with suppress(Conflict):
+            steering.cancel(request.user, job)
     return _as_it_is_now(request, sae)
 
 

@@ -1,5 +1,6 @@
 """The queue's dashboard, on a real queue: for staff, with the form's token, and without secrets."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 from redis import Redis
 from redis.exceptions import RedisError
-from rq import Queue
+from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
 from mistudio.embedded_redis import find_server
@@ -119,6 +120,22 @@ def test_a_job_that_is_gone_and_a_queue_that_is_away_are_no_errors_of_ours(
     assert "The queue cannot be reached" in answer.content.decode()
 
 
+def test_a_worker_has_a_page_that_links_to_itself_until_it_is_gone(
+    owner: User, queue: Queue
+) -> None:
+    client = signed_in(owner)
+    busy: Any = Worker([queue], name="busy", connection=queue.connection)
+    busy.register_birth()
+    listed = client.get(f"{DASHBOARD}workers/0/").content.decode()
+    (path,) = set(re.findall(rf"{DASHBOARD}workers/0/[^/']+/", listed))
+    page = client.get(path).content.decode()
+    (again,) = set(re.findall(rf"{DASHBOARD}workers/0/[^/\"]+/", page))
+    assert client.get(again).content.decode().count("busy") == page.count("busy") > 0
+    queue.connection.delete("rq:worker:busy")
+    for gone in (path, again, f"{DASHBOARD}workers/0/nobody/"):
+        assert client.get(gone).status_code == 404, gone
+
+
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_nobody_else_gets_anything(db: None, queue: Queue, method: str) -> None:
     before = everything_in(queue)
@@ -130,13 +147,43 @@ def test_nobody_else_gets_anything(db: None, queue: Queue, method: str) -> None:
     assert everything_in(queue) == before
 
 
-@pytest.mark.parametrize("role", ["", roles.EDITOR, roles.ADMIN])
-def test_staff_look_and_only_who_controls_any_job_changes(queue: Queue, role: str) -> None:
+@pytest.mark.parametrize("role", ["", roles.VIEWER, roles.EDITOR])
+def test_staff_that_may_not_control_any_job_see_nothing_of_others(queue: Queue, role: str) -> None:
     client, before = signed_in(staff("somebody", role)), everything_in(queue)
-    assert client.get(DASHBOARD).status_code == 200
-    status = client.post(f"{DASHBOARD}queues/0/forged/delete/").status_code
-    assert status == (302 if role == roles.ADMIN else 403)
-    assert (everything_in(queue) == before) == (role != roles.ADMIN)
+    for method in ("get", "post"):
+        for path in places(queue):
+            assert getattr(client, method)(path).status_code == 403, path
+    assert everything_in(queue) == before
+    assert "django_rq" not in client.get("/admin/").content.decode()
+
+
+def test_staff_that_may_control_any_job_look_and_change(queue: Queue) -> None:
+    client = signed_in(staff("ada", roles.ADMIN))
+    assert DASHBOARD in client.get("/admin/").content.decode()
+    assert client.get(f"{DASHBOARD}queues/0/forged/").status_code == 200
+    assert client.post(f"{DASHBOARD}queues/0/forged/delete/").status_code == 302
+    assert queue.count == 0
+
+
+def test_whoever_controls_any_job_but_is_no_staff_stays_outside(queue: Queue) -> None:
+    user = staff("ada", roles.ADMIN)
+    User.objects.update(is_staff=False)
+    for path in places(queue):
+        assert signed_in(user).get(path).status_code in (302, 403), path
+
+
+def test_its_own_policy_allows_what_its_pages_hold_and_nothing_from_elsewhere(
+    owner: User, queue: Queue
+) -> None:
+    client = signed_in(owner)
+    strict = client.get("/admin/")["Content-Security-Policy"].split("; ")
+    own = client.get(DASHBOARD)["Content-Security-Policy"].split("; ")
+    inline = {f"{name}-src 'self' 'unsafe-inline'" for name in ("script", "style")}
+    assert set(own) - set(strict) == inline and set(strict) <= set(own)
+    for path in (f"{DASHBOARD}queues/0/nothing/", "/admin/django_rq/x/"):
+        answer = client.get(path)
+        assert answer.status_code == 404, path
+        assert answer["Content-Security-Policy"].split("; ") == strict, path
 
 
 def test_no_token_of_the_api_opens_the_numbers(owner: User, queue: Queue) -> None:

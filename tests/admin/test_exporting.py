@@ -43,10 +43,15 @@ async def test_cells_that_a_spreadsheet_would_run_are_text(owner: User, sae: Sae
     assert told == ["'=cmd()", "'\tx", "'-1+1", "'@SUM(A1)", "-1"]
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+STARTS = ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", " =",
+          "\u00a0\u3000 =", "\ufeff=", "\u200b@", "\x00=", " \uff1d"]  # fmt: skip
+
+
+@pytest.mark.parametrize("start", STARTS)
 def test_every_start_of_a_formula_is_known(start: str) -> None:
     assert cell(f"{start}1") == f"'{start}1"
     assert cell(f"1{start}") == f"1{start}"
+    assert cell(" indented") == " indented"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,6 +1,8 @@
 """The API, asked through Django's client: a token that may write, and a local hub."""
 
+import functools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,31 @@ from pytest_django import Settings
 
 from saes import accounts, api_tokens, jobs, roles
 from saes.api import limits
+from saes.api.main import api as the_api
 from saes.models import ApiToken, Job
 from tests.hub import LocalHub
 
 BASE = "/api/v1"
+
+
+@functools.cache
+def routes() -> list[tuple[re.Pattern[str], dict[str, Any]]]:
+    """What the document has, by patterns of addresses: those without an id come first."""
+    paths = sorted(the_api.get_openapi_schema()["paths"].items(), key=lambda it: "{" in it[0])
+    return [(re.compile(re.sub(r"{\w+}", "[^/]+", path)), methods) for path, methods in paths]
+
+
+def check_documented(answer: Any) -> None:
+    """Whatever a test asks: a route answers with nothing that the document does not name."""
+    asked = answer.wsgi_request
+    for pattern, methods in routes():
+        if pattern.fullmatch(asked.path):
+            told = methods.get(asked.method.lower())
+            named = told["responses"] if told else {405, 401, 403, 429, 415}
+            assert answer.status_code in {int(it) for it in named}, (
+                f"{asked.method} {asked.path} does not document {answer.status_code}"
+            )
+            return
 
 
 @dataclass
@@ -32,6 +55,7 @@ class ApiClient:
         if body is not None:
             more |= {"data": body, "content_type": "application/json"}
         self.last = request(BASE + path, **more)
+        check_documented(self.last)
         return json.loads(self.last.content)
 
     def get(self, path: str, **headers: str) -> Any:

@@ -1,7 +1,9 @@
 """Features over the API: numbers of the stored files, by slices."""
 
+import errno
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,6 +178,35 @@ def test_files_that_are_missing(jumprelu: Sae, api: ApiClient, how: str) -> None
         path.write_bytes(path.read_bytes()[:-1])
     told = of(api, jumprelu)
     assert (api.status, told["code"]) == (409, "data_missing")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("refused", ["open", "stat"])
+def test_a_disk_that_refuses_is_no_crash(
+    jumprelu: Sae, api: ApiClient, monkeypatch: pytest.MonkeyPatch, refused: str, number: int
+) -> None:
+    real = getattr(Path, refused)
+
+    def refusing(path: Path, *args: Any, **more: Any) -> Any:
+        if path.name in ("checkpoint.safetensors", "metadata.json"):
+            raise OSError(number, "no", str(path))
+        return real(path, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, refused, refusing)
+        told = of(api, jumprelu)
+    assert (api.status, told["code"]) == (409, "data_missing")
+    assert of(api, jumprelu)["n_features"]
+
+
+def test_sparsity_that_cannot_be_opened_takes_nothing_else_away(
+    jumprelu: Sae, api: ApiClient
+) -> None:
+    source = services.library().source(jumprelu.id)
+    source.rename(source.with_name("elsewhere"))
+    feature = of(api, jumprelu)["features"][0]
+    assert api.status == 200
+    assert feature["log_sparsity"] is None and feature["decoder_norm"]
 
 
 def test_an_unknown_sae(api: ApiClient) -> None:

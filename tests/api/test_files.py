@@ -6,6 +6,8 @@ from django.contrib.auth.models import User
 from safetensors.numpy import load
 
 from saes import jobs, services
+from saes.formats import FORMATS
+from saes.formats.base import WritableFormat
 from saes.models import ApiToken, Job, Sae
 from tests.api.conftest import ApiClient, client_of, work
 from tests.api.downloads import download, fetch, sae_with_files
@@ -121,7 +123,8 @@ def test_its_own_form_is_there_already(real: Sae, api: ApiClient) -> None:
         ("nonsense", 422, "bad_body"),
         ("../../x", 422, "bad_body"),
         ("original", 422, "bad_body"),
-        ("openai", 422, "cannot_represent"),
+        ("openai", 422, "bad_body"),
+        ("llama_scope", 422, "bad_body"),
     ],
 )
 def test_formats_that_cannot_be_written(
@@ -129,6 +132,18 @@ def test_formats_that_cannot_be_written(
 ) -> None:
     told = api.post(f"/saes/{real.id}/convert", {"format": format})
     assert (api.status, told["code"]) == (status, code)
+
+
+def test_what_is_only_read_is_offered_to_nobody(sae: Sae, api: ApiClient) -> None:
+    refused = fetch(api, download(sae, "format=openai"))
+    assert (refused.status, refused.code) == (400, "bad_request")
+    document = api.get("/openapi.json")
+    body = document["components"]["schemas"]["ConvertBody"]["properties"]["format"]
+    writable = [family.slug for family in FORMATS if isinstance(family, WritableFormat)]
+    assert body["enum"] == writable
+    asked = document["paths"]["/api/v1/saes/{sae_id}/download"]["get"]["parameters"]
+    [format] = [it["schema"] for it in asked if it["name"] == "format"]
+    assert (format["enum"], format["default"]) == (["original", *writable], "original")
 
 
 def test_an_sae_that_is_not_ready_is_not_converted(sae: Sae, api: ApiClient) -> None:
@@ -141,6 +156,21 @@ def test_another_job_at_work_is_a_conflict(real: Sae, owner: User, api: ApiClien
     running_job(real, owner, Job.Kind.VERIFY)
     told = api.post(f"/saes/{real.id}/convert", {"format": "saelens"})
     assert (api.status, told["code"]) == (409, "conflict")
+
+
+def test_an_equal_request_that_was_faster_by_an_instant_is_answered_the_same(
+    real: Sae, api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, first = jobs.start_export, []
+
+    def overtaken(user: User, sae: Sae, format: str) -> Job:
+        first.append(start(user, sae, format))
+        return start(user, sae, format)
+
+    monkeypatch.setattr(jobs, "start_export", overtaken)
+    told = api.post(f"/saes/{real.id}/convert", {"format": "saelens"})
+    assert (api.status, told["id"]) == (202, first[0].id)
+    assert Job.objects.filter(kind=Job.Kind.EXPORT).count() == 1
 
 
 def test_the_job_of_somebody_else_is_not_shown(

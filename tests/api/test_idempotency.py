@@ -136,6 +136,21 @@ def test_a_large_answer_is_not_kept(api: ApiClient, monkeypatch: pytest.MonkeyPa
     assert api.post("/saes/hf/preview", {"repo_id": "me/one"}, **ONE) == first
 
 
+def test_what_a_user_can_make_the_server_keep_is_64_mb(
+    api: ApiClient, owner: User, hub: LocalHub
+) -> None:
+    old = [KeptAnswer(user=owner, key=str(n), asked="x", status=200) for n in range(1000)]
+    KeptAnswer.objects.bulk_create(old)
+    download(api)
+    assert KeptAnswer.objects.count() == 1000
+    assert not KeptAnswer.objects.filter(key="0").exists()
+    hub.add_repo("me/many", {f"{n:0100}.txt": b"x" for n in range(500)} | gpt2_sae(1))
+    headers = {"idempotency-key": "many"}
+    assert api.post("/saes/hf/preview", {"repo_id": "me/many"}, **headers)["files"]
+    assert 64_000 < len(api.last.content) < 500_000
+    assert not KeptAnswer.objects.filter(key="many").exists()
+
+
 def test_a_server_that_was_killed_leaves_no_key_for_ever(api: ApiClient) -> None:
     download(api)
     KeptAnswer.objects.update(status=None, body=None)  # as a kill would leave it

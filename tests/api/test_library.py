@@ -1,4 +1,4 @@
-"""The library over the API: lists, one SAE, editing and deleting."""
+"""The library over the API: lists, one SAE, and editing."""
 
 import json
 from typing import Any
@@ -9,9 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from saes import services
-from saes.models import Job, Sae, SaeFile
-from tests.api.conftest import ApiClient, client_of, person, work
-from tests.api.made import gpt2_sae, in_folder, parsed, put_file, ready_sae, running_job
+from saes.models import Job, Sae
+from tests.api.conftest import ApiClient, work
+from tests.api.made import gpt2_sae, in_folder, parsed, ready_sae, running_job
 from tests.hub import LocalHub
 
 FIELDS = {
@@ -137,6 +137,15 @@ def test_a_list_of_a_hundred_asks_no_more_than_a_list_of_one(api: ApiClient, own
     assert queries() == one <= 5
 
 
+def test_a_list_reads_no_traceback(api: ApiClient, owner: User) -> None:
+    sae = ready_sae(owner)
+    Job.objects.create(kind="download", state="crashed", sae=sae, traceback="x" * 10_000)
+    with CaptureQueriesContext(connection) as seen:
+        assert api.get("/saes")["data"][0]["job_id"]
+    assert any("saes_job" in query["sql"] for query in seen)
+    assert not [query for query in seen if "traceback" in query["sql"]]
+
+
 def test_an_sae_that_is_not_there(api: ApiClient) -> None:
     assert api.get("/saes/sae_0123456789ab")["code"] == "not_found"
     assert api.patch("/saes/sae_0123456789ab", {"name": "x"})["code"] == "not_found"
@@ -234,76 +243,3 @@ def test_a_fact_that_changes_numbers_converts_again(
     assert (ready["status"], ready["error_message"]) == ("ready", None)
     assert ready["sae_metadata"]["facts"]["apply_b_dec_to_input"]["origin"] == "user"
     assert hub.log.bytes_sent(origin="cdn") == 0
-
-
-# --- deleting ------------------------------------------------------------------------------------
-
-
-def test_deleting_with_the_files(api: ApiClient, owner: User) -> None:
-    sae = ready_sae(owner)
-    home = services.library().home(sae.id)
-    told = api.delete(f"/saes/{sae.id}")
-    assert (api.status, told["deleted"], told["id"], told["kept_files"]) == (
-        200,
-        True,
-        sae.id,
-        None,
-    )
-    assert not home.exists() and not Sae.objects.exists() and not SaeFile.objects.exists()
-    assert api.delete(f"/saes/{sae.id}")["code"] == "not_found"
-
-
-def test_deleting_without_the_files(api: ApiClient, owner: User) -> None:
-    sae = ready_sae(owner)
-    told = api.delete(f"/saes/{sae.id}?delete_files=false")
-    assert told["kept_files"] == f"kept/{sae.id}"
-    assert (services.library().root / "kept" / sae.id / "source" / "cfg.json").is_file()
-    assert not services.library().home(sae.id).exists()
-
-
-@pytest.mark.parametrize("query", ["delete_files=maybe", "delete_files=", "keep=1"])
-def test_a_mistyped_wish_deletes_nothing(api: ApiClient, owner: User, query: str) -> None:
-    sae = ready_sae(owner)
-    assert api.delete(f"/saes/{sae.id}?{query}")["code"] == "bad_request"
-    assert Sae.objects.filter(id=sae.id).exists()
-
-
-def test_deleting_stops_the_job(api: ApiClient, owner: User) -> None:
-    sae = ready_sae(owner, status=Sae.Status.DOWNLOADING)
-    running_job(sae, owner)
-    assert api.delete(f"/saes/{sae.id}")["deleted"]
-    assert not Job.objects.exists()
-
-
-def test_deleting_several_says_what_became_of_each(editor: User) -> None:
-    mine, theirs, linked = ready_sae(editor), ready_sae(editor), ready_sae(editor)
-    running_job(theirs, person("ann", "editor"), Job.Kind.VERIFY)
-    home = services.library().home(linked.id)
-    home.rename(home.with_name("elsewhere"))
-    home.symlink_to("elsewhere")
-    api = client_of(editor)
-    ids = [mine.id, theirs.id, "sae_none", "../../etc", linked.id, mine.id]
-    told = api.post("/saes/delete", {"sae_ids": ids})
-    assert api.status == 200
-    assert (told["deleted_count"], told["failed_count"]) == (1, 4)
-    assert told["deleted_ids"] == [mine.id]
-    assert told["failed_ids"] == [theirs.id, "sae_none", "../../etc", linked.id]
-    assert set(told["errors"]) == set(told["failed_ids"])
-    assert told["errors"][theirs.id] == "Somebody else started this job."
-    assert told["message"] == "1 deleted, 4 failed."
-    assert set(Sae.objects.values_list("id", flat=True)) == {theirs.id, linked.id}
-    assert (home.with_name("elsewhere") / "source" / "cfg.json").is_file()
-
-
-def test_deleting_several_without_the_files(api: ApiClient, owner: User) -> None:
-    sae = ready_sae(owner)
-    put_file(sae, "source/more.json", SaeFile.Kind.SOURCE)
-    told = api.post("/saes/delete", {"sae_ids": [sae.id], "delete_files": False})
-    assert (told["deleted_ids"], told["failed_ids"], told["errors"]) == ([sae.id], [], {})
-    assert (services.library().root / "kept" / sae.id).is_dir()
-
-
-@pytest.mark.parametrize("ids", [[], ["x"] * 1001, "sae_1", [1], [None], ["a\x00"], None])
-def test_a_list_to_delete_that_is_none(api: ApiClient, ids: Any) -> None:
-    api.post("/saes/delete", {"sae_ids": ids})
-    assert (api.status, parsed(api.last)["code"]) == (422, "bad_body")

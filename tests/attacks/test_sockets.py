@@ -12,8 +12,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from saes import accounts, api_tokens, jobs, roles, vault
-from saes.consumers import events as consumer
-from saes.consumers import visitors
+from saes.consumers import live, visitors
 from saes.models import ApiToken, HubToken, Job, Sae
 from saes.progress import Stage
 from saes.recorder import JobReporter, nudge
@@ -137,7 +136,7 @@ async def test_and_who_was_in_already_subscribes_no_more(token: str, how: str, s
 async def test_and_hears_no_more_once_the_minute_is_over(
     token: str, how: str, sae: Sae, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "CHECK_EVERY", 0.3)
+    monkeypatch.setattr(live, "CHECK_EVERY", 0.3)
     async with program(with_token(token)) as visitor:
         await visitor.subscribe("sae/*")
         await aside(_spoil)(token, how)
@@ -147,7 +146,7 @@ async def test_and_hears_no_more_once_the_minute_is_over(
 async def test_a_session_that_was_signed_out_hears_no_more(
     cookie: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer, "CHECK_EVERY", 0.3)
+    monkeypatch.setattr(live, "CHECK_EVERY", 0.3)
     async with program(headers(cookie=cookie, origin=HOME)) as visitor:
         await visitor.subscribe("sae/*")
         await aside(Session.objects.all().delete)()
@@ -282,9 +281,9 @@ async def test_what_comes_after_the_end_is_not_answered(token: str, sae: Sae) ->
 async def test_a_client_that_takes_nothing_for_a_minute_is_hung_up_on(
     token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert consumer.PATIENCE == 60
-    monkeypatch.setattr(consumer, "PATIENCE", 0.3)
-    monkeypatch.setattr(consumer, "has_backlog", lambda send: True)
+    assert live.PATIENCE == 60
+    monkeypatch.setattr(live, "PATIENCE", 0.3)
+    monkeypatch.setattr(live, "has_backlog", lambda send: True)
     async with program(with_token(token)) as visitor:
         await visitor.ask("subscribe", "sae/*")
         assert await visitor.end() == 4408

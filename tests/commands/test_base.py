@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 from io import StringIO
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def test_an_error_of_the_disk_is_a_sentence_that_names_the_file(tmp_path: Path) 
     assert "/file`: file exists" in ran.err
 
 
+def all_of(terminal: int) -> str:
+    """What is on it by now; it is handed out in pieces."""
+    said = b""
+    while select.select([terminal], [], [], 0.2)[0]:
+        said += os.read(terminal, 65536)
+    return said.decode()
+
+
 def test_on_a_terminal_a_job_shows_bytes_speed_and_time_in_one_line() -> None:
     person, program = pty.openpty()
     with os.fdopen(program, "w") as terminal:
@@ -75,7 +84,7 @@ def test_on_a_terminal_a_job_shows_bytes_speed_and_time_in_one_line() -> None:
             bytes_total=4 * 10**9, bytes_per_second=10**8,
         )  # fmt: skip
         bar.show(job)
-        shown = os.read(person, 65536).decode().rpartition("\r")[2]
+        shown = all_of(person).rpartition("\r")[2]
         bar.close()
     os.close(person)
     assert shown.startswith("Downloading")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 def test_the_token_is_the_last_line_and_lets_the_owner_in() -> None:
     ran = command("create_api_token")
     row = api_tokens.check(ran.out.splitlines()[-1])
-    assert (row.owner.username, row.scope, row.expires_at) == ("owner", "read", None)
+    assert (row.owner.username, row.scope, row.expires_at) == ("owner", "write", None)
     assert ran.out.splitlines()[-1] not in ran.err
 
 

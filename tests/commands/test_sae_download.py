@@ -93,6 +93,8 @@ def test_missing_facts_end_the_wait_with_the_answers_to_give(hub: LocalHub) -> N
     assert f"sae_facts {sae.id} generation=1" in ran.err
     again = command("sae_download", MISTUDIO, MISTUDIO_WHERE, "--wait", "--json")
     assert (again.code, again.json["missing_facts"]) == (1, ran.json["missing_facts"])
+    asked = command("sae_download", MISTUDIO, MISTUDIO_WHERE, "--json")  # nothing goes on by itself
+    assert (asked.code, asked.json["code"], Job.objects.count()) == (1, "needs_facts", 1)
 
 
 def test_facts_can_be_given_at_once(hub: LocalHub) -> None:

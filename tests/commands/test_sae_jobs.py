@@ -62,6 +62,11 @@ def test_each_is_answered_for_by_itself(job: Job, sae: Sae) -> None:
     assert codes == {"job_000000000000": "not_found", done.id: "conflict"}
 
 
+def test_what_has_ended_otherwise_is_not_cancelled(sae: Sae) -> None:
+    ran = command("sae_jobs", "cancel", sae.jobs.get().id, "--json")
+    assert (ran.code, [error["code"] for error in ran.json["errors"].values()]) == (1, ["conflict"])
+
+
 def test_an_action_without_a_job_is_wrong_usage(hub: LocalHub) -> None:
     assert command("sae_jobs", "cancel").code == 2
 

@@ -1,5 +1,7 @@
 """`manage.py sae_list`: filters, order and parts of the library."""
 
+from typing import Any
+
 import pytest
 
 from saes.models import Sae
@@ -54,6 +56,12 @@ def test_json_tells_what_is_left_out() -> None:
     assert told["pagination"] == {"skip": 0, "limit": 3, "total": 4, "has_more": True}
     assert {"id", "status", "hf_repo_id", "n_features", "progress"} <= set(told["data"][0])
     assert "`--skip 3` shows more" in command("sae_list", "--limit", "3").err
+
+
+def test_json_takes_no_query_for_each_sae(django_assert_num_queries: Any) -> None:
+    for limit in (1, 4):
+        with django_assert_num_queries(5):  # two of migrations; how many, the SAEs, their jobs
+            assert len(command("sae_list", "--json", "--limit", limit).json["data"]) == limit
 
 
 @pytest.mark.parametrize(

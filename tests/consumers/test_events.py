@@ -13,8 +13,7 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from saes import accounts, api_tokens, events, jobs, steering
-from saes.consumers import events as consumer
-from saes.consumers import watching
+from saes.consumers import live, watching
 from saes.errors import BrokenFile
 from saes.models import Job, Sae
 from saes.progress import Stage
@@ -317,7 +316,7 @@ async def test_a_lost_nudge_is_made_good(
 
     await listener.subscribe(pattern.format(sae.id))
     await listener.hear()
-    monkeypatch.setattr(consumer, "CHECK_EVERY", 0.2)
+    monkeypatch.setattr(live, "CHECK_EVERY", 0.2)
     await aside(end_without_a_nudge)()
     await listener.ask("unsubscribe", "sae/x/upload")  # the clock is looked at on each occasion
     await listener.hear()
@@ -328,7 +327,7 @@ async def test_a_job_that_began_without_a_nudge_is_found_by_who_follows_all(
     listener: Program, sae: Sae, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await listener.subscribe("sae/*")
-    monkeypatch.setattr(consumer, "CHECK_EVERY", 0.2)
+    monkeypatch.setattr(live, "CHECK_EVERY", 0.2)
     await aside(Job.objects.create)(kind=Job.Kind.DOWNLOAD, sae=sae)
     await listener.ask("unsubscribe", "sae/x/upload")
     await listener.hear()

@@ -1,6 +1,7 @@
 """The socket of pages: who may open it, and what it says."""
 
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,19 @@ import pytest
 from channels.db import database_sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.conf import settings as configured
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
+from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 
 from mistudio.asgi import application
-from saes import accounts, jobs, services, steering
+from saes import accounts, api_tokens, jobs, roles, services, steering
+from saes.consumers import live, pages, visitors
 from saes.models import Job, Sae
 from saes.progress import Stage
 from saes.recorder import JobReporter, nudge
+from tests.sockets import program, with_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -124,7 +129,7 @@ async def test_the_own_page_opens_one_under_every_allowed_name(cookie: str) -> N
 
 
 async def test_the_public_address_counts_with_its_port(cookie: str, settings: Settings) -> None:
-    settings.PUBLIC_URL = "https://lab.example:8443"
+    settings.PUBLIC_URL, settings.HTTPS = "https://lab.example:8443", True
     settings.ALLOWED_HOSTS = ["localhost", "lab.example"]
     host = "lab.example:8443"
     assert await is_let_in("/ws/pages/", headers(cookie, "https://lab.example:8443", host))
@@ -132,10 +137,81 @@ async def test_the_public_address_counts_with_its_port(cookie: str, settings: Se
         assert not await is_let_in("/ws/pages/", headers(cookie, origin, host))
 
 
+@pytest.mark.parametrize("https", [True, False])
+async def test_the_scheme_is_that_which_people_use(
+    cookie: str, settings: Settings, https: bool
+) -> None:
+    settings.HTTPS = https
+    for scheme in ("http", "https"):
+        let_in = await is_let_in("/ws/pages/", headers(cookie, f"{scheme}://localhost:8000"))
+        assert let_in == (https == (scheme == "https")), scheme
+
+
+def _sign_out() -> None:
+    Session.objects.all().delete()
+
+
+def _deactivate() -> None:
+    User.objects.update(is_active=False)
+
+
+@pytest.mark.parametrize("lock_out", [_sign_out, _deactivate])
+async def test_whoever_is_locked_out_hears_no_more_once_the_minute_is_over(
+    sockets: Open, sae: Sae, monkeypatch: pytest.MonkeyPatch, lock_out: Callable[[], None]
+) -> None:
+    assert live.CHECK_EVERY == 60
+    monkeypatch.setattr(live, "CHECK_EVERY", 0.3)
+    socket = await sockets(sae.id)
+    await socket.receive_from()
+    await database_sync_to_async(lock_out)()
+    assert await socket.receive_output(2) == {"type": "websocket.close", "code": 4401}
+    await database_sync_to_async(nudge)(sae.id)
+    assert await socket.receive_nothing()
+
+
+async def test_a_role_that_was_taken_away_shows_after_the_minute(
+    sae: Sae, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def somebody() -> str:
+        user = User.objects.create_user("erin")
+        user.groups.add(Group.objects.get(name=roles.EDITOR))
+        Job.objects.update(created_by=user)
+        return cookie_of(user)
+
+    monkeypatch.setattr(live, "CHECK_EVERY", 0.3)
+    socket = to(f"/ws/pages/?sae={sae.id}", headers(await database_sync_to_async(somebody)()))
+    assert (await socket.connect())[0]
+    assert "/cancel/" in await socket.receive_from()
+    await database_sync_to_async(Group.objects.all().delete)()
+    assert await socket.receive_nothing(0.5)
+    await database_sync_to_async(nudge)(sae.id)
+    assert "/cancel/" not in await socket.receive_from()
+    await socket.disconnect()
+
+
+async def test_pages_and_programs_share_the_seats_of_a_user(
+    cookie: str, sae: Sae, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await database_sync_to_async(User.objects.get)()
+    _, token = await database_sync_to_async(api_tokens.create)(owner, "a test")
+    monkeypatch.setattr(visitors, "MOST_SOCKETS", 1)
+    path = f"/ws/pages/?sae={sae.id}"
+    async with program(with_token(token)):
+        late = to(path, headers(cookie))
+        assert (await late.connect())[0]  # so that it learns why, and the page asks now and then
+        assert await late.receive_output(2) == {"type": "websocket.close", "code": 4429}
+        await late.disconnect()
+    socket = to(path, headers(cookie))
+    await socket.connect()
+    assert f'id="card-{sae.id}"' in await socket.receive_from()
+    await socket.disconnect()
+    assert visitors.SEATS.count(owner.pk) == 0
+
+
 async def test_a_host_that_is_not_allowed_is_refused_whatever_the_origin(
     cookie: str, settings: Settings
 ) -> None:
-    settings.PUBLIC_URL = "https://lab.example"
+    settings.PUBLIC_URL, settings.HTTPS = "https://lab.example", True
     settings.ALLOWED_HOSTS = ["lab.example"]
     assert not await is_let_in("/ws/pages/", headers(cookie, "https://lab.example", "evil.example"))
 
@@ -186,10 +262,73 @@ async def test_versions_never_go_backward(sockets: Open, sae: Sae, job: Job) -> 
     for done in range(5):
         await database_sync_to_async(reporter.say)(Stage.DOWNLOADING, f"part {done}")
     await database_sync_to_async(jobs.cancel)(job)
-    texts = [await socket.receive_from() for _ in range(7)]
+    texts = [await socket.receive_from()]
+    while "Cancelled" not in texts[-1]:
+        texts.append(await socket.receive_from())
     versions = [int(re.findall(r'data-version="(\d+)"', text)[0]) for text in texts]
-    assert versions == sorted(versions)
-    assert "Cancelled" in texts[-1]
+    assert versions == sorted(set(versions))
+
+
+async def test_many_changes_at_once_are_few_cards_and_the_last_is_the_newest(
+    sockets: Open, sae: Sae, job: Job
+) -> None:
+    socket = await sockets(sae.id)
+    reporter, began = JobReporter(job), time.monotonic()
+    for number in range(60):
+        await database_sync_to_async(reporter.say)(Stage.DOWNLOADING, f"part {number}.")
+    took = time.monotonic() - began
+    texts = [await socket.receive_from()]
+    while "part 59." not in texts[-1]:
+        texts.append(await socket.receive_from())
+    assert len(texts) <= 5 * took + 3
+    assert await socket.receive_nothing()
+
+
+async def test_nothing_is_read_for_a_client_that_does_not_take_it(
+    sockets: Open, sae: Sae, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    full, draw = True, pages._card
+
+    def noted(sae_id: str, viewer: User | None) -> str:
+        drawn.append(sae_id)
+        return draw(sae_id, viewer)
+
+    monkeypatch.setattr(pages, "_card", noted)
+    monkeypatch.setattr(live, "has_backlog", lambda send: full)
+    socket = await sockets(sae.id)
+    reporter = JobReporter(job)
+    for number in range(5):
+        await database_sync_to_async(reporter.say)(Stage.DOWNLOADING, f"part {number}.")
+    assert await socket.receive_nothing(0.5)
+    assert drawn == []
+    full = False
+    assert "part 4." in await socket.receive_from(2)
+    assert drawn == [sae.id]
+
+
+async def test_a_client_that_takes_nothing_for_a_minute_is_hung_up_on(
+    sockets: Open, sae: Sae, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "PATIENCE", 0.3)
+    monkeypatch.setattr(live, "has_backlog", lambda send: True)
+    socket = await sockets(sae.id)
+    assert await socket.receive_output(2) == {"type": "websocket.close", "code": 4408}
+
+
+async def test_a_database_that_is_busy_is_asked_again(
+    sockets: Open, sae: Sae, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles, draw = [OperationalError("database is locked")], pages._card
+
+    def drawn(sae_id: str, viewer: User | None) -> str:
+        if troubles:
+            raise troubles.pop()
+        return draw(sae_id, viewer)
+
+    monkeypatch.setattr(pages, "_card", drawn)
+    socket = await sockets(sae.id)
+    assert f'id="card-{sae.id}"' in await socket.receive_from(3)
 
 
 async def test_only_what_is_watched_is_told(sockets: Open, sae: Sae) -> None:

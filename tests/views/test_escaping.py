@@ -46,7 +46,7 @@ def hostile(owner: User) -> Sae:
         format="<blink>", model_name=everything[:200],
         architecture="<svg onload=alert(1)>", hook_name="<blink>", hook_type="<blink>",
         d_in=1, d_sae=2,
-        facts={it: {"value": it, "origin": it} for it in ATTACKS}, local_path="<blink>",
+        facts={it: {"value": it, "origin": "file"} for it in ATTACKS}, local_path="<blink>",
         tensors=[{"name": "<blink>", "dtype": "<blink>", "shape": [1, 2]}],
         missing_facts=[{"name": "k", "question": everything, "readings": {"<blink>": "<blink>"}}],
         certificate=CERTIFICATE, file_size_bytes=5,

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from saes import jobs, roles, services
+from saes.formats.architectures import NOT_PLAIN
 from saes.models import Job, Sae
 from tests.api.conftest import person
 from tests.views.conftest import put_file, signed_in
@@ -165,8 +166,10 @@ def test_what_is_no_format_to_prepare(standard: Sae, client: Client, format: str
     assert not standard.jobs.exists()
 
 
-def test_a_kept_sae_offers_its_original_alone(sae: Sae, client: Client) -> None:
-    Sae.objects.filter(id=sae.id).update(architecture="crosscoder")
+@pytest.mark.parametrize("architecture", NOT_PLAIN)
+def test_a_kept_sae_offers_its_original_alone(sae: Sae, client: Client, architecture: str) -> None:
+    facts = {"architecture": {"value": architecture, "origin": "file"}}
+    Sae.objects.filter(id=sae.id).update(architecture=architecture, facts=facts)
     text = panel(client, sae)
     assert "format=original" in text
     assert "miStudio" not in text

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from saes import preview, vault
@@ -29,6 +29,11 @@ def no_kept_previews() -> Iterator[None]:
 def gemma(hub: LocalHub) -> str:
     """The commit of a repository with one SAE."""
     return hub.add_repo(REPO, sample_files("gemma_scope_1_res")).sha
+
+
+def listings(hub: LocalHub) -> list[str]:
+    """How often the hub was asked for the files of a repository."""
+    return [entry.path for entry in hub.log.requests() if "/tree/" in entry.path]
 
 
 # --- the form -------------------------------------------------------------------------------------
@@ -288,6 +293,46 @@ def test_the_token_of_the_user_goes_with_the_job(client: Client, owner: User, ge
 
 
 def test_a_second_press_of_the_button_starts_no_second_download(client: Client, gemma: str) -> None:
-    for _ in range(2):
-        assert client.post("/hub/download/", order(gemma)).status_code in (302, 409)
-    assert Sae.objects.count() == 1
+    client.post("/hub/download/", order(gemma))
+    answer = client.post("/hub/download/", order(gemma), follow=True)
+    assert answer.redirect_chain[-1][0] == f"/saes/{Sae.objects.get().id}/"
+    assert "This SAE is in the library already." in answer.content.decode()
+    assert Job.objects.count() == 1
+
+
+def test_one_that_failed_is_fetched_again(client: Client, gemma: str) -> None:
+    client.post("/hub/download/", order(gemma))
+    client.post(f"/saes/{Sae.objects.get().id}/cancel/")
+    answer = client.post("/hub/download/", order(gemma), follow=True)
+    assert "in the library already" not in answer.content.decode()
+    assert list(Job.objects.values_list("state", flat=True)) == ["queued", "cancelled"]
+
+
+def test_a_fact_that_is_refused_is_a_page_of_its_own(client: Client, gemma: str) -> None:
+    answer = client.post("/hub/download/", order(gemma, model_name="gpt2\u200b"))
+    assert answer.status_code == 400
+    assert "model_name" in answer.content.decode() and "bad_fact" in answer.content.decode()
+    assert not Sae.objects.exists()
+
+
+def test_whoever_may_edit_but_not_add_is_told_so(gemma: str) -> None:
+    user = User.objects.create_user("half")
+    user.user_permissions.add(Permission.objects.get(codename="change_sae"))
+    answer = signed_in(user).post("/hub/download/", order(gemma))
+    assert answer.status_code == 403
+    assert "Viewers may look" in answer.content.decode()
+    assert not Sae.objects.exists()
+
+
+@pytest.mark.parametrize("token", ["", "hf_alice_1111"])
+def test_page_and_api_share_what_the_same_person_saw(
+    client: Client, owner: User, hub: LocalHub, gemma: str, token: str
+) -> None:
+    if token:
+        vault.keep(owner, token)
+    client.get(f"/hub/{REPO}/")
+    seen = len(listings(hub))
+    asked = {"repo_id": REPO}
+    answer = client.post("/api/v1/saes/hf/preview", asked, content_type="application/json")
+    assert answer.status_code == 200
+    assert len(listings(hub)) == seen > 0

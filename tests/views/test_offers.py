@@ -1,6 +1,7 @@
 """Pages offer to each what they may do, and nothing else."""
 
 import re
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -37,6 +38,15 @@ def forms(user: User, path: str) -> set[str]:
     text = signed_in(user).get(path).content.decode()
     found = re.findall(r'(?:action|hx-get|hx-post)="(/saes/[^"]*/\w+/|/storage/\w+/\w+/)"', text)
     return {path for path in found if not path.endswith("/card/")}
+
+
+def test_where_the_files_lie_on_the_server_is_for_editors(
+    vera: User, erin: User, data_dir: Path
+) -> None:
+    for user, told in ((vera, False), (erin, True)):
+        page = signed_in(user).get("/storage/").content.decode()
+        assert "What other programs take" in page
+        assert (str(data_dir) in page) == told
 
 
 def test_a_viewer_is_offered_no_change(sae: Sae, vera: User, erin: User) -> None:

@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import pytest
 from django.conf import settings
 from django.test import Client
 
@@ -14,6 +15,7 @@ def test_the_compressed_styles_are_the_styles() -> None:
     assert gzip.decompress((VENDOR / f"{STYLES}.gz").read_bytes()) == (VENDOR / STYLES).read_bytes()
 
 
+@pytest.mark.django_db  # a response that is closed looks at the connections
 def test_styles_are_sent_compressed_to_whoever_takes_that() -> None:
     path = f"/static/vendor/{STYLES}"
     packed = Client().get(path, headers={"accept-encoding": "gzip"})

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
-from saes import services
+from saes import roles, services
 from saes.models import Job, Sae
 from tests.views.conftest import put_file
 
@@ -32,6 +33,24 @@ def test_cancelling_what_has_ended_changes_nothing(client: Client, sae: Sae) -> 
     assert client.post(url(sae, "cancel")).status_code == 302
     sae.refresh_from_db()
     assert sae.status == Sae.Status.READY
+
+
+def test_a_job_that_ends_at_the_same_moment_is_left_as_it_is(
+    client: Client, sae: Sae, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow = roles.require_control
+
+    def end(user: User, job: Job) -> None:
+        allow(user, job)
+        Job.objects.update(state=Job.State.DONE)
+        Sae.objects.update(status=Sae.Status.READY)
+
+    monkeypatch.setattr(roles, "require_control", end)
+    answer = client.post(url(sae, "cancel"), headers={"hx-request": "true"})
+    assert answer.status_code == 200
+    assert 'data-state="ready"' in answer.content.decode()
+    job.refresh_from_db()
+    assert job.state == Job.State.DONE
 
 
 def test_retrying_queues_a_job_of_the_same_kind(client: Client, sae: Sae, job: Job) -> None:

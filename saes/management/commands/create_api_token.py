@@ -20,7 +20,7 @@ class Command(SaeCommand):
         super().add_arguments(parser)
         parser.add_argument("--user", type=line, default=accounts.OWNER, help="whom it lets in")
         parser.add_argument(
-            "--scope", choices=ApiToken.Scope.values, default=ApiToken.Scope.READ.value,
+            "--scope", choices=ApiToken.Scope.values, default=ApiToken.Scope.WRITE.value,
             help="write includes read (default: read)",
         )  # fmt: skip
         parser.add_argument(

@@ -5,14 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from saes import converter
-from saes.formats import FORMATS
-from saes.formats.base import WritableFormat
+from saes.bundles import WRITABLE
 from saes.management.arguments import line, named_value, place
 from saes.management.bar import Bar
 from saes.management.base import SaeCommand
 from saes.management.proof import in_words
-
-WRITABLE = [family.slug for family in FORMATS if isinstance(family, WritableFormat)]
 
 
 class Command(SaeCommand):

@@ -55,6 +55,8 @@ class Command(SaeCommand):
             job = job or sae.active_job
         if options["wait"]:
             sae, job = self._wait(sae, job)
+        elif job is None and sae.status == Sae.Status.ERROR:
+            raise _failed(sae, job)  # it waits for an answer, and nothing was started
         self._conclude(sae, job)
 
     def _introduce(self, sae: Sae, job: Job | None) -> None:
@@ -104,5 +106,5 @@ def _failed(sae: Sae, job: Job | None) -> Failed:
         "sae_id": sae.id,
         **({"missing_facts": sae.missing_facts} if sae.missing_facts else {}),
     }
-    answers = [f"  sae_facts {sae.id} {it}" for it in answers_to(sae.missing_facts)]
-    return Failed("\n".join([f"{said} {solution}", *answers]), told)
+    next_calls = [f"  sae_facts {sae.id} {it}" for it in answers_to(sae.missing_facts)]
+    return Failed("\n".join([f"{said} {solution}", *next_calls]), told)

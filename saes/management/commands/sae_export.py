@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from saes import converter, services
+from saes.bundles import ORIGINAL, WRITABLE
 from saes.certificate import Certificate
 from saes.errors import Conflict, DataMissing, NotReady
-from saes.formats import FORMATS
-from saes.formats.base import WritableFormat
 from saes.management.arguments import line
 from saes.management.bar import Bar
 from saes.management.base import SaeCommand
@@ -21,9 +20,6 @@ from saes.management.proof import in_words
 from saes.models import Sae, SaeFile
 from saes.progress import Stage
 from saes.storage import sha256_of
-
-ORIGINAL = "original"
-WRITABLE = [family.slug for family in FORMATS if isinstance(family, WritableFormat)]
 
 
 class Command(SaeCommand):

@@ -87,16 +87,14 @@ def _steered(action: str, job_id: str) -> Job:
     if action == "retry":
         # In the name of whoever started it: with their token, and for them to see.
         user = job.created_by
-        job = steering.retry_job(user if user and roles.may_edit(user) else _owner(), job)
+        job = steering.retry_job(
+            user if user and roles.may_edit(user) else accounts.ensure_owner(), job
+        )
     else:
         {"cancel": steering.cancel, "pause": steering.pause, "resume": steering.resume}[action](
             None, job
         )
     return Job.objects.select_related("created_by").get(id=job.id)
-
-
-def _owner() -> Any:
-    return accounts.ensure_owner()
 
 
 def _cells(job: Job) -> tuple[object, ...]:

@@ -33,9 +33,10 @@ class Command(SaeCommand):
         filters = queries.Filters(
             **{name: options[name] for name in same}, model_name_part=options["model"]
         )
-        found = queries.matching(filters, options["sort"])
+        # What is told in JSON is all of a row; a table needs less.
+        found = queries.narrowed(filters) if self.in_json else queries.matching(filters)
         skip, limit, total = options["skip"], options["limit"], found.count()
-        page = list(found[skip : skip + limit])
+        page = list(found.order_by(*queries.SORTS[options["sort"]])[skip : skip + limit])
         if self.in_json:
             self.print_json(answers.page([answers.of_sae(sae) for sae in page], skip, limit, total))
             return
