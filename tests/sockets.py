@@ -49,7 +49,7 @@ class Program:
     heard: list[dict[str, Any]]
 
     async def ask(self, action: str, *channels: str) -> None:
-        await self.line.send_json_to({"action": action, "channels": list(channels)})
+        await self.line.send_json_to({"action": action, "channels": list(channels), "id": 1})
 
     async def subscribe(self, *channels: str) -> list[dict[str, Any]]:
         """The frames up to the acknowledgement, which is the last."""

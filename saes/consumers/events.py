@@ -1,13 +1,14 @@
 """`/ws/`: programs subscribe to the work on SAEs and hear, in JSON, of every state it comes to.
 
     → {"action": "subscribe", "channels": ["sae/{id}/download", "sae/{id}/upload", "sae/*"]}
-    ← {"event": "subscribed", "channels": [those that are new or were there already]}
     ← {"event": "sae:download", "channel": "sae/{id}/download", "data": the present state}
     ← … and the same again for each state that follows
     ← {"event": "sae:deleted", "channel": …, "data": {"sae_id": …}}
     → {"action": "unsubscribe", "channels": […]}
-    ← {"event": "unsubscribed", "channels": […]}
     ← {"event": "error", "channel": … or null, "detail": …, "code": …, "solution": …}
+
+With an `"id"` in it a frame is also acknowledged, before any state: {"event": "subscribed" or
+"unsubscribed", "id": …, "channels": [those that were taken or dropped]}.
 
 One task does all reading and sending, so a state can never overtake a later one.
 """
@@ -94,11 +95,13 @@ class EventConsumer(LiveConsumer):
             return
         channels = await self._known(wish)
         if wish.action == "subscribe":
-            await self._subscribe(channels)
+            channels = await self._subscribe(channels)
         else:
             for channel in channels:
                 self.watch.drop(channel)
-            await self._say({"event": "unsubscribed", "channels": [str(it) for it in channels]})
+        if wish.id is not None:
+            done = {"event": f"{wish.action}d", "id": wish.id}
+            await self._say({**done, "channels": [str(it) for it in channels]})
 
     async def _known(self, wish: Wish) -> list[Channel]:
         """The channels whose names are names of channels."""
@@ -117,7 +120,8 @@ class EventConsumer(LiveConsumer):
             raise HangUp(frames.NONSENSE, error)
         await self._complain(channel, error)
 
-    async def _subscribe(self, channels: list[Channel]) -> None:
+    async def _subscribe(self, channels: list[Channel]) -> list[Channel]:
+        """Those that were taken."""
         await self.check()
         ids = {channel.sae_id for channel in channels} - {EVERY}
         there = {EVERY, *await database_sync_to_async(events.existing)(ids)}
@@ -131,7 +135,7 @@ class EventConsumer(LiveConsumer):
                 await self._complain(str(channel), NotFound("There is no such SAE."))
         if left := len(known) - len(taken):
             await self._complain(None, _full(left))
-        await self._say({"event": "subscribed", "channels": [str(it) for it in taken]})
+        return taken
 
     # --- events ----------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class Wish:
 
     action: str
     channels: list[str]
+    id: str | int | None = None  # whoever gives one wants an acknowledgement that repeats it
 
 
 def parse(frame: str | None) -> Wish:
@@ -70,11 +71,17 @@ def parse(frame: str | None) -> Wish:
         said: Any = json.loads(frame)
     except (ValueError, RecursionError):
         raise _bad("This frame is no JSON.") from None
-    if not isinstance(said, dict) or set(said) != {"action", "channels"}:
-        raise _bad("A frame is an object with the fields action and channels, and no other.")
+    if not isinstance(said, dict) or set(said) - {"id"} != {"action", "channels"}:
+        raise _bad("A frame is an object with the fields action, channels and, if you like, id.")
     if said["action"] not in ("subscribe", "unsubscribe"):
         raise _bad("The action is neither subscribe nor unsubscribe.")
-    return Wish(said["action"], _names(said["channels"]))
+    return Wish(said["action"], _names(said["channels"]), _id(said.get("id")))
+
+
+def _id(value: Any) -> str | int | None:
+    if value is None or type(value) is int or (isinstance(value, str) and len(value) <= 100):
+        return value
+    raise _bad("The field id is a whole number or a short text.")
 
 
 def _names(channels: Any) -> list[str]:

@@ -236,7 +236,7 @@ async def test_length_is_counted_in_bytes(token: str) -> None:
 
 async def test_a_frame_of_the_longest_length_is_read(token: str) -> None:
     async with program(with_token(token)) as visitor:
-        frame = json.dumps({"action": "subscribe", "channels": ["sae/*"]})
+        frame = json.dumps({"action": "subscribe", "channels": ["sae/*"], "id": "x" * 100})
         await visitor.line.send_to(text_data=frame.ljust(64 * 1024))
         assert (await visitor.hear())["event"] == "subscribed"
 

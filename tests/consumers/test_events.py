@@ -74,7 +74,8 @@ async def test_the_present_state_follows_the_acknowledgement(
     listener: Program, sae: Sae, job: Job
 ) -> None:
     await aside(JobReporter(job).say)(Stage.DOWNLOADING, "Fetching", file="a.npz")
-    assert await listener.subscribe(of(sae)) == [{"event": "subscribed", "channels": [of(sae)]}]
+    done = {"event": "subscribed", "id": 1, "channels": [of(sae)]}
+    assert await listener.subscribe(of(sae)) == [done]
     told = await listener.hear()
     assert told["event"] == "sae:download" and told["channel"] == of(sae)
     data = told["data"]
@@ -169,8 +170,17 @@ async def test_what_was_unsubscribed_is_told_no_more(listener: Program, sae: Sae
     await listener.hear()
     await listener.ask("unsubscribe", of(sae), "sae/never/download")
     channels = [of(sae), "sae/never/download"]
-    assert await listener.hear() == {"event": "unsubscribed", "channels": channels}
+    assert await listener.hear() == {"event": "unsubscribed", "id": 1, "channels": channels}
     await aside(JobReporter(job).say)(Stage.DOWNLOADING, "Fetching")
+    assert await listener.hears_nothing()
+
+
+async def test_without_an_id_the_first_frame_is_the_present_state(
+    listener: Program, sae: Sae, job: Job
+) -> None:
+    await listener.line.send_json_to({"action": "subscribe", "channels": [of(sae)]})
+    assert (await listener.hear())["event"] == "sae:download"
+    await listener.line.send_json_to({"action": "unsubscribe", "channels": [of(sae)]})
     assert await listener.hears_nothing()
 
 

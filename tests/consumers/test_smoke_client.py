@@ -37,8 +37,9 @@ def test_a_download_is_followed_from_pending_to_ready(running_app: App, app_hub:
     )  # fmt: skip
     token = token_of(running_app)
     with over_the_wire(running_app, token) as line:
-        line.send(json.dumps({"action": "subscribe", "channels": ["sae/*"]}))
-        assert json.loads(line.recv(timeout=10)) == {"event": "subscribed", "channels": ["sae/*"]}
+        line.send(json.dumps({"action": "subscribe", "channels": ["sae/*"], "id": "all"}))
+        done = {"event": "subscribed", "id": "all", "channels": ["sae/*"]}
+        assert json.loads(line.recv(timeout=10)) == done
         sae = start_download(running_app, token)
         channel = f"sae/{sae['id']}/download"
         line.send(json.dumps({"action": "subscribe", "channels": [channel]}))
