@@ -43,7 +43,8 @@ def delete(page: Page) -> None:
     page.wait_for_load_state("networkidle")  # the page may still be refreshing what became ready
     page.get_by_role("link", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("Deleted", exact=False).first).to_be_visible()
+    # The card says so too, but before the answer has come.
+    expect(page.get_by_role("status").filter(has_text="Deleted ")).to_be_visible(timeout=SOON)
 
 
 def test_a_gemma_scope_sae_is_previewed_downloaded_and_watched(
