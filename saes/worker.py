@@ -82,7 +82,8 @@ class SaeWorker(Worker):
 
 
 def make_worker() -> SaeWorker:
-    queue = django_rq.get_queue(jobs.QUEUE)
+    # The queue reads entries too, when it tidies up: by the same class.
+    queue = django_rq.get_queue(jobs.QUEUE, job_class=SaeQueueJob)
     return SaeWorker(
         [queue],
         connection=queue.connection,

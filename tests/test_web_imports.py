@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps import ROOT, App, clean_environment
+from tests.apps import ROOT, clean_environment
+from tests.conftest import StartApp
 from tests.hub import LocalHub
 from tests.jobs.conftest import sample_files
 from tests.visitor import Visitor
@@ -44,14 +45,15 @@ def test_nor_does_loading_every_view(tmp_path: Path) -> None:
 
 @pytest.mark.processes
 def test_after_serving_every_main_page_it_is_small_and_has_no_torch(
-    running_app: App, app_hub: LocalHub
+    start_app: StartApp, app_hub: LocalHub
 ) -> None:
     app_hub.add_repo(REPO, sample_files("gemma_scope_1_res"))
-    visitor = Visitor(running_app.url).sign_in(running_app.new_sign_in_url())
+    app = start_app(HF_ENDPOINT=app_hub.url)
+    visitor = Visitor(app.url).sign_in(app.new_sign_in_url())
     for _ in range(3):
         statuses = [visitor.get(page).status for page in PAGES]
         assert statuses == [200] * (len(PAGES) - 1) + [404]
-    (web,) = running_app.parts("web")
+    (web,) = app.parts("web")
     maps = Path(f"/proc/{web.pid}/maps").read_text()
     assert "libtorch" not in maps and "/torch/" not in maps
     assert web.memory_info().rss < 150 * 2**20

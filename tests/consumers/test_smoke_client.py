@@ -53,7 +53,8 @@ def test_a_download_is_followed_from_pending_to_ready(running_app: App, app_hub:
     assert {data["job_id"] for data in told} == {sae["job_id"]}
     # A fast worker may begin before the socket has looked: what was pending is in the answer, too.
     places = [GUIDES.index(data["status"]) for data in (sae, *told)]
-    assert places == sorted(places) and set(places) == {0, 1, 2, 3}
+    # Of states that follow each other within a tenth of a second some are left out.
+    assert places == sorted(places) and {0, 1, 3} <= set(places)
     progress = [data["progress"] for data in told]
     assert progress == sorted(progress) and len(set(progress)) > 5
     assert told[-1]["progress"] == 100
