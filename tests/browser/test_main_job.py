@@ -1,6 +1,7 @@
 """The main job in a browser: preview, download, watch, reload, ready, delete."""
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -84,7 +85,7 @@ def test_a_saelens_sae_becomes_ready_and_is_deleted(
     address = page.url
     delete(page)
     page.goto("/")
-    expect(page.get_by_role("link", name="saes blocks.3")).to_have_count(0)
+    expect(page.locator(f'a[href="{urlsplit(address).path}"]')).to_have_count(0)
     answer = page.request.get(address)
     assert answer.status == 404
 
