@@ -38,7 +38,7 @@ class DownloadRequest:
     description: str = ""
     model_name: str = ""
     model_id: str = ""
-    asked: str = ""  # the revision as it was named, where `ref` has its commit by now
+    asked: str | None = None  # the revision as it was named, where `ref` has its commit by now
     facts: Mapping[str, Any] = field(default_factory=dict)  # more that the user states
 
     @property
@@ -72,7 +72,7 @@ def create(user: User | None, wanted: DownloadRequest) -> Sae:
         hf_repo_id=wanted.ref.id,
         hf_repo_type=wanted.ref.type,
         hf_filepath=where,
-        hf_revision=wanted.asked or wanted.ref.revision,
+        hf_revision=wanted.ref.revision if wanted.asked is None else wanted.asked,
         hf_commit=pinned,
         given_facts=cleaned(wanted.stated),
         model_name=wanted.model_name,

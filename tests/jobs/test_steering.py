@@ -190,7 +190,7 @@ def test_asking_again_for_one_that_failed_goes_on_with_it() -> None:
 def test_a_folder_with_a_slash_and_a_file_of_it_stand_for_the_sae(where: str, place: str) -> None:
     sae, _ = steering.download(None, DownloadRequest(RepoRef(REPO), where))
     assert sae.hf_filepath == place
-    assert len(sae.hf_commit) == 40
+    assert (len(sae.hf_commit), sae.hf_revision) == (40, "")
 
 
 def test_a_mistyped_name_is_told_at_once_and_leaves_no_row() -> None:
