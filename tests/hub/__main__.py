@@ -23,7 +23,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--gated", action="append", default=[], metavar="OWNER/NAME")
     parser.add_argument("--token", action="append", default=[], metavar="TOKEN=USER")
     parser.add_argument("--log", type=Path, help="a file for one JSON line per request")
-    parser.add_argument("--bytes-per-second", type=float)
+    parser.add_argument("--bytes-per-second", type=float, help="of each connection")
+    parser.add_argument("--link-bytes-per-second", type=float, help="of all bodies of large files")
     return parser.parse_args()
 
 
@@ -73,6 +74,7 @@ def main() -> None:
         cdn_port=chosen.cdn_port,
         log_file=chosen.log,
         bytes_per_second=chosen.bytes_per_second,
+        link_bytes_per_second=chosen.link_bytes_per_second,
     )
     fill(hub, chosen)
     with hub:

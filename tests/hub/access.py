@@ -6,14 +6,15 @@ asked before revision and file, and README.md and LICENSE at the top stay readab
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tests.hub.answers import Answer, Refusal, Request, as_json, plain
 from tests.hub.repos import Repo
 
 Role = Literal["read", "write", "fineGrained"]
+OrgRole = Literal["read", "contributor", "write", "admin"]
 NO_TOKEN = "Invalid username or password."
 BAD_TOKEN = "Invalid credentials in Authorization header"
 NARROW = (
@@ -42,13 +43,32 @@ class Token:
     user: str
     role: Role = "read"
     repos: frozenset[str] = frozenset()
-    orgs: frozenset[str] = frozenset()
+    orgs: Mapping[str, OrgRole] = field(default_factory=dict)
+    # Repositories, users and organizations that a fine-grained token may write to.
+    writes: frozenset[str] = frozenset()
 
     def belongs(self, repo: Repo) -> bool:
         return repo.owner == self.user or repo.owner in self.orgs or self.user in repo.readers
 
     def covers(self, repo: Repo) -> bool:
-        return self.role != "fineGrained" or repo.id in self.repos
+        named = self.repos | self.writes
+        return self.role != "fineGrained" or bool({repo.id, repo.owner} & named)
+
+    def writes_to(self, namespace: str, repo_id: str = "") -> bool:
+        """Whether the token itself allows it, whoever holds it."""
+        if self.role == "fineGrained":
+            return bool({namespace, repo_id} & self.writes)
+        return self.role == "write"
+
+    def creates_in(self, namespace: str) -> bool:
+        member = self.orgs.get(namespace, "read") != "read"
+        return (namespace == self.user or member) and self.writes_to(namespace)
+
+    def changes(self, repo: Repo) -> bool:
+        role = self.orgs.get(repo.owner, "read")
+        own = repo.owner == self.user or role in ("write", "admin")
+        made = role == "contributor" and repo.creator == self.user
+        return (own or made) and self.writes_to(repo.owner, repo.id)
 
 
 class Access:
@@ -61,10 +81,19 @@ class Access:
         self._lock = threading.Lock()
 
     def add(
-        self, secret: str, user: str, role: Role, repos: Iterable[str], orgs: Iterable[str]
+        self,
+        secret: str,
+        user: str,
+        role: Role,
+        repos: Iterable[str],
+        orgs: Iterable[str],
+        writes: Iterable[str],
     ) -> None:
+        """Organizations come with the user's role there, or as names: then it is "write"."""
+        roles: Mapping[str, OrgRole]
+        roles = orgs if isinstance(orgs, Mapping) else dict.fromkeys(orgs, "write")
         with self._lock:
-            self._tokens[secret] = Token(user, role, frozenset(repos), frozenset(orgs))
+            self._tokens[secret] = Token(user, role, frozenset(repos), roles, frozenset(writes))
 
     def revoke(self, secret: str) -> None:
         with self._lock:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.hub.blobs import Blob
+from tests.hub.blobs import Blob, Stretch
 
 RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+MOST = 1 << 16  # bytes of a request's body that are read at once
 Slice = tuple[int | None, int | None]
 
 
@@ -23,12 +24,21 @@ class Body:
     """The body of a request, which ends where Content-Length says."""
 
     def __init__(self, file: Reader, length: int) -> None:
-        self.file, self.left = file, length
+        self.file, self.left, self.got = file, length, 0
+        # Asked before so many bytes more are read: makes slow, or ends the connection.
+        self.toll: Callable[[int, int], None] = lambda got, size: None
 
     def read(self, size: int | None = None) -> bytes:
-        piece = self.file.read(self.left if size is None else min(size, self.left))
-        self.left -= len(piece)
-        return piece
+        wanted = self.left if size is None else min(size, self.left)
+        pieces = []
+        for at in range(0, wanted, MOST):
+            self.toll(self.got, min(MOST, wanted - at))
+            pieces.append(self.file.read(min(MOST, wanted - at)))
+            self.left -= len(pieces[-1])
+            self.got += len(pieces[-1])
+            if not pieces[-1]:
+                raise ConnectionAbortedError("the body ended early")
+        return b"".join(pieces)
 
 
 @dataclass
@@ -42,6 +52,8 @@ class Request:
     scheme: str = "http"
     # "owner/name/path/in/repo", filled in once the route knows it.
     file: str = ""
+    # How the request's own body travels.
+    delivery: Delivery = field(default_factory=lambda: Delivery())
 
     @property
     def base(self) -> str:
@@ -95,13 +107,14 @@ class Delivery:
     speed: float | None = None
     # (after n bytes, "cut" or "reset" or seconds to stand still)
     events: list[tuple[int, str | float]] = field(default_factory=list)
+    lost: bool = False  # not even the head is sent
 
 
 @dataclass
 class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    body: Iterable[bytes] = ()
+    body: Iterable[bytes | Stretch] = ()
     length: int | None = 0  # None: chunked
     start: int = 0  # where in the file the body begins
     blob: Blob | None = None
@@ -151,7 +164,7 @@ def serve(blob: Blob, request: Request, headers: Mapping[str, str]) -> Answer:
 
 
 def whole(blob: Blob, headers: Mapping[str, str]) -> Answer:
-    return Answer(200, dict(headers), blob.pieces(), blob.size, blob=blob)
+    return Answer(200, dict(headers), blob.to_send(), blob.size, blob=blob)
 
 
 def part(blob: Blob, headers: Mapping[str, str], asked: Slice) -> Answer:
@@ -159,4 +172,4 @@ def part(blob: Blob, headers: Mapping[str, str], asked: Slice) -> Answer:
     if start >= stop:
         return Answer(416, {**headers, "Content-Range": f"bytes */{blob.size}"}, blob=blob)
     named = {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{blob.size}"}
-    return Answer(206, named, blob.pieces(start, stop), stop - start, start, blob)
+    return Answer(206, named, blob.to_send(start, stop), stop - start, start, blob)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlencode
 
-from tests.hub.access import NO_TOKEN, refuse
+from tests.hub.access import NO_TOKEN, Token, refuse
 from tests.hub.answers import Answer, Request, as_json, plain
 from tests.hub.blobs import Blob
 from tests.hub.repos import BORN, Commit, Repo
@@ -132,7 +132,7 @@ def tree(hub: LocalHub, request: Request, found: Found) -> Answer:
         missing = f'{folder} does not exist on "{unquote(found["rev"])}"'
         raise refuse(request, 404, "EntryNotFound", missing, commit.sha)
     expand = request.flag("expand")
-    start, stop = _page(request, EXPANDED_PAGE if expand else PAGE)
+    start, stop = page(request, EXPANDED_PAGE if expand else PAGE)
     masked = hides_hashes(hub, request, repo)
     rows = [
         row(repo, commit, path, blob, expand=expand, masked=masked)
@@ -140,11 +140,11 @@ def tree(hub: LocalHub, request: Request, found: Found) -> Answer:
     ]
     made = as_json(rows)
     if stop < len(listing):
-        made.headers["Link"] = f'<{_next(request, stop)}>; rel="next"'
+        made.headers["Link"] = f'<{next_page(request, stop)}>; rel="next"'
     return made
 
 
-def _page(request: Request, cap: int) -> tuple[int, int]:
+def page(request: Request, cap: int) -> tuple[int, int]:
     cursor = request.query.get("cursor", [""])[0]
     limit = request.query.get("limit", [""])[0]
     try:
@@ -154,7 +154,7 @@ def _page(request: Request, cap: int) -> tuple[int, int]:
         raise refuse(request, 400, "", "Invalid cursor or limit") from wrong
 
 
-def _next(request: Request, start: int) -> str:
+def next_page(request: Request, start: int) -> str:
     cursor = base64.urlsafe_b64encode(str(start).encode()).decode()
     query = {name: values[0] for name, values in request.query.items()} | {"cursor": cursor}
     return f"{request.base}{request.raw_path}?{urlencode(query)}"
@@ -182,6 +182,16 @@ def paths_info(hub: LocalHub, request: Request, found: Found) -> Answer:
     )
 
 
+def scopes(token: Token) -> list[dict[str, Any]]:
+    """What a fine-grained token may do, for each repository, user or organization."""
+    made = []
+    for name in sorted(token.repos | token.writes):
+        kind = "model" if "/" in name else "user" if name == token.user else "org"
+        rights = ["repo.content.read"] + ["repo.write"] * (name in token.writes)
+        made.append({"entity": {"type": kind, "name": name}, "permissions": rights})
+    return made
+
+
 def whoami(hub: LocalHub, request: Request, found: Found) -> Answer:
     token = hub.access.who(request)
     if token is None:
@@ -192,10 +202,7 @@ def whoami(hub: LocalHub, request: Request, found: Found) -> Answer:
         rights["fineGrained"] = {
             "canReadGatedRepos": bool(token.repos),
             "global": [],
-            "scoped": [
-                {"entity": {"type": "model", "name": name}, "permissions": ["repo.content.read"]}
-                for name in sorted(token.repos)
-            ],
+            "scoped": scopes(token),
         }
     facts = {
         "type": "user",
@@ -203,7 +210,10 @@ def whoami(hub: LocalHub, request: Request, found: Found) -> Answer:
         "name": token.user,
         "fullname": token.user.title(),
         "isPro": False,
-        "orgs": [{"type": "org", "name": name} for name in sorted(token.orgs)],
+        "orgs": [
+            {"type": "org", "name": name, "roleInOrg": role}
+            for name, role in sorted(token.orgs.items())
+        ],
         "auth": {"type": "access_token", "accessToken": rights},
     }
     return as_json(facts)
@@ -220,6 +230,7 @@ def refs(hub: LocalHub, request: Request, found: Found) -> Answer:
     branches = [
         {"name": name, "ref": f"refs/heads/{name}", "targetCommit": sha}
         for name, sha in repo.refs.items()
+        if not name.startswith("refs/")
     ]
     return as_json({"branches": branches, "converts": [], "tags": []})
 

@@ -10,8 +10,28 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 STEP = 1 << 18
+LONG_STEP = 1 << 20
 # A prime, so that a range that is off by whole MiB meets other bytes.
 PATTERN = 1_048_583
+
+
+class Stretch:
+    """Bytes of a file on disk, which the kernel can send: they are read only by who wants them."""
+
+    def __init__(self, path: Path, start: int, stop: int) -> None:
+        self.path, self.start, self.stop = path, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, part: slice) -> Stretch:
+        first, last, _ = part.indices(len(self))
+        return Stretch(self.path, self.start + first, self.start + last)
+
+    def __bytes__(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return file.read(len(self))
 
 
 class Blob(ABC):
@@ -32,6 +52,10 @@ class Blob(ABC):
         end = self.size if stop is None else stop
         for at in range(start, end, STEP):
             yield self.read(at, min(at + STEP, end))
+
+    def to_send(self, start: int = 0, stop: int | None = None) -> Iterator[bytes | Stretch]:
+        """The same as pieces(); what need not be read for it is not."""
+        return self.pieces(start, stop)
 
     @cached_property
     def sha256(self) -> str:
@@ -75,9 +99,12 @@ class OnDisk(Blob):
         self.path, self.size = path, path.stat().st_size
 
     def read(self, start: int, stop: int) -> bytes:
-        with self.path.open("rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
+        return bytes(Stretch(self.path, start, stop))
+
+    def to_send(self, start: int = 0, stop: int | None = None) -> Iterator[bytes | Stretch]:
+        end = self.size if stop is None else stop
+        for at in range(start, end, LONG_STEP):
+            yield Stretch(self.path, at, min(at + LONG_STEP, end))
 
     @property
     def key(self) -> str:

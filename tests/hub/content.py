@@ -89,11 +89,11 @@ def signed(hub: LocalHub, repo: Repo, path: str, blob: Blob) -> str:
     where = f"/repos/{repo.kind}s/{quote(repo.id)}/{quote(blob.sha256, safe='')}"
     hub.keep(where, blob)
     query = {"path": path, "Expires": f"{time.time() + hub.url_lifetime:.3f}"}
-    query["Signature"] = _sign(where, query["path"], query["Expires"])
+    query["Signature"] = sign(where, query["path"], query["Expires"])
     return f"{hub.cdn_url}{where}?{urlencode(query)}"
 
 
-def _sign(where: str, path: str, expires: str) -> str:
+def sign(where: str, path: str, expires: str) -> str:
     text = f"{where}\n{path}\n{expires}".encode(errors="replace")
     return hmac.new(SECRET, text, hashlib.sha256).hexdigest()
 
@@ -104,7 +104,7 @@ def fetch(hub: LocalHub, request: Request, found: Found) -> Answer:
         request.query.get(name, [""])[0] for name in ("path", "Expires", "Signature")
     )
     request.file = f"{unquote(found['id'])}/{path}"
-    good = hmac.compare_digest(signature, _sign(request.raw_path, path, expires))
+    good = hmac.compare_digest(signature, sign(request.raw_path, path, expires))
     if not good or float(expires) < time.time():
         return plain(EXPIRED, "application/xml", 403)
     blob = hub.kept(request.raw_path)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.hub.answers import Answer, Request, plain, whole
+from tests.hub.blobs import Stretch
 from tests.hub.content import EXPIRED
 
 Test = Callable[[Request, Answer], bool]
@@ -20,6 +21,8 @@ class Action:
 
     change: Callable[[Request, Answer], Answer]
     fits: Test = lambda request, answer: True
+    # Done before the hub does what it is asked for; then there is no true answer yet.
+    early: bool = False
 
 
 @dataclass
@@ -74,9 +77,19 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
+    def before(self, request: Request) -> Answer | None:
+        """An answer in the place of the work that is asked for, if one is ordered."""
+        nothing = Answer()
+        made = self._act(request, nothing, early=True)
+        return None if made is nothing else made
+
     def apply(self, request: Request, answer: Answer) -> Answer:
+        return self._act(request, answer, early=False)
+
+    def _act(self, request: Request, answer: Answer, *, early: bool) -> Answer:
         with self._lock:
-            due = [f.action for f in self._faults if f.meets(request, answer) and f.due()]
+            fitting = [f for f in self._faults if f.action.early == early]
+            due = [f.action for f in fitting if f.meets(request, answer) and f.due()]
         for action in due:
             answer = action.change(request, answer)
         return answer
@@ -166,8 +179,8 @@ def corrupt(offset: int) -> Action:
     return Action(change, fits)
 
 
-def _flipped(body: Iterable[bytes], at: int) -> Iterator[bytes]:
-    for piece in body:
+def _flipped(body: Iterable[bytes | Stretch], at: int) -> Iterator[bytes]:
+    for piece in map(bytes, body):
         if 0 <= at < len(piece):
             yield piece[:at] + bytes([piece[at] ^ 0xFF]) + piece[at + 1 :]
         else:
@@ -242,9 +255,9 @@ def gzip_bomb(size: int, declared: int | None = None) -> Action:
     return Action(change, _has_body)
 
 
-def _gzip(body: Iterable[bytes]) -> Iterator[bytes]:
+def _gzip(body: Iterable[bytes | Stretch]) -> Iterator[bytes]:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    for piece in body:
+    for piece in map(bytes, body):
         if packed := packer.compress(piece):
             yield packed
     yield packer.flush()

@@ -33,6 +33,9 @@ class Commit:
     title: str
     date: datetime
     files: Mapping[str, Blob]
+    parent: str = ""
+    message: str = ""
+    author: str = ""
 
     @cached_property
     def rows(self) -> list[tuple[str, Blob | None]]:
@@ -64,6 +67,15 @@ def _parents(path: str) -> Iterator[str]:
             yield path[:at]
 
 
+@dataclass(frozen=True)
+class Pull:
+    num: int
+    title: str
+    description: str
+    author: str
+    date: datetime
+
+
 @dataclass
 class Repo:
     id: str
@@ -80,6 +92,10 @@ class Repo:
     siblings_cap: int | None = None
     refs: dict[str, str] = field(default_factory=dict)
     commits: dict[str, Commit] = field(default_factory=dict)
+    creator: str = ""
+    pulls: list[Pull] = field(default_factory=list)
+    # Large files that were uploaded, by their sha256, whether a commit names them or not.
+    objects: dict[str, Blob] = field(default_factory=dict)
 
     @property
     def owner(self) -> str:
@@ -99,23 +115,39 @@ class Repo:
     def is_lfs(self, path: str, blob: Blob) -> bool:
         return path.endswith(self.lfs_suffixes) or blob.size > self.lfs_from
 
-    def commit(self, changes: Mapping[str, Content | None], title: str) -> Commit:
-        """Moves main to a new commit; a path that maps to None is removed."""
-        files = dict(self.head.files) if self.commits else {}
+    def history(self, start: Commit) -> list[Commit]:
+        """The newest comes first."""
+        found = [start]
+        while parent := found[-1].parent:
+            found.append(self.commits[parent])
+        return found
+
+    def commit(
+        self,
+        changes: Mapping[str, Content | None],
+        title: str,
+        message: str = "",
+        author: str = "",
+        ref: str = "main",
+    ) -> Commit:
+        """Moves the branch to a new commit; a path that maps to None is removed."""
+        parent = self.refs.get(ref, "")
+        files = dict(self.commits[parent].files) if parent else {}
         for path, content in changes.items():
             if content is None:
                 del files[path]
             else:
                 files[path] = to_blob(content)
         date = BORN + timedelta(hours=len(self.commits))
-        made = Commit(self._name(files), title, date, files)
-        self.commits[made.sha] = made
-        self.refs["main"] = made.sha
+        sha = self._name(files, ref, parent)
+        made = Commit(sha, title, date, files, parent, message, author or self.owner)
+        self.commits[sha] = made
+        self.refs[ref] = sha
         return made
 
-    def _name(self, files: Mapping[str, Blob]) -> str:
-        parent = self.refs.get("main", "")
-        name = hashlib.sha1(f"{self.kind} {self.id} {parent}".encode(), usedforsecurity=False)
+    def _name(self, files: Mapping[str, Blob], ref: str, parent: str) -> str:
+        seed = f"{self.kind} {self.id} {parent}" + ("" if ref == "main" else ref)
+        name = hashlib.sha1(seed.encode(), usedforsecurity=False)
         for path, blob in sorted(files.items()):
             name.update(f"\n{path}\0{blob.key}".encode("utf-8", "surrogatepass"))
         return name.hexdigest()
@@ -126,7 +158,8 @@ class Repos:
 
     def __init__(self) -> None:
         self._all: dict[tuple[str, str], Repo] = {}
-        self._lock = threading.Lock()
+        # Held by who looks at a branch's head and then moves it.
+        self.lock = self._lock = threading.RLock()
 
     def add(self, repo: Repo, files: Mapping[str, Content]) -> Repo:
         repo.commit(files, "Initial commit")

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.hub import api, content
+from tests.hub import api, content, lfs, settings, writes
 from tests.hub.access import Access, Role
 from tests.hub.blobs import Blob
 from tests.hub.faults import Faults
+from tests.hub.link import Link
 from tests.hub.log import Log
 from tests.hub.repos import LFS_SUFFIXES, Content, Gate, Kind, Repo, Repos, Request
 from tests.hub.routes import Route
@@ -20,9 +21,19 @@ from tests.hub.wire import Origin
 
 
 class LocalHub:
-    """Use as a context manager, or call start() and stop()."""
+    """Use as a context manager, or call start() and stop().
 
-    routes: tuple[Route, ...] = (*api.ROUTES, *content.ROUTES)
+    `bytes_per_second` is what each connection gets, `link_bytes_per_second` what all those to
+    the CDN get together.
+    """
+
+    routes: tuple[Route, ...] = (
+        *writes.ROUTES,
+        *lfs.ROUTES,
+        *settings.ROUTES,
+        *api.ROUTES,
+        *content.ROUTES,
+    )
 
     def __init__(
         self,
@@ -31,22 +42,28 @@ class LocalHub:
         cdn_port: int = 0,
         log_file: Path | None = None,
         bytes_per_second: float | None = None,
+        link_bytes_per_second: float | None = None,
         url_lifetime: float = 3600.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.ports = (port, cdn_port)
         self.bytes_per_second, self.url_lifetime = bytes_per_second, url_lifetime
+        self.link = Link(link_bytes_per_second) if link_bytes_per_second else None
         self.tls, self.scheme = tls, "https" if tls else "http"
         self.mask_gated_hashes = True
         self.repos, self.access = Repos(), Access()
         self.faults, self.log = Faults(), Log(log_file)
+        # Files from this size on come in parts of that size.
+        self.multipart_from, self.part_size = 5_000_000_000, 16_000_000
+        self.uploads = lfs.Uploads()
         self.stopping = threading.Event()
         self.crashes: list[BaseException] = []
         self._kept: dict[str, Blob] = {}
 
     def start(self) -> Self:
         self._hub = Origin(self, "hub", self.ports[0], list(self.routes))
-        self._cdn = Origin(self, "cdn", self.ports[1], content.CDN_ROUTES)
+        table = [*content.CDN_ROUTES, *lfs.CDN_ROUTES]
+        self._cdn = Origin(self, "cdn", self.ports[1], table, self.link)
         self._hub.thread.start()
         self._cdn.thread.start()
         return self
@@ -56,6 +73,7 @@ class LocalHub:
         self.stopping.set()
         self._hub.stop()
         self._cdn.stop()
+        self.uploads.clear()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -119,9 +137,11 @@ class LocalHub:
         *,
         repos: Iterable[str] = (),
         orgs: Iterable[str] = (),
+        writes: Iterable[str] = (),
     ) -> str:
-        """`repos` is what a fine-grained token covers beside public repositories."""
-        self.access.add(secret, user, role, repos, orgs)
+        """`repos` is what a fine-grained token covers beside public repositories, `writes` the
+        repositories, users and organizations that it may write to; `orgs` may map to roles."""
+        self.access.add(secret, user, role, repos, orgs, writes)
         return secret
 
     def revoke_token(self, secret: str) -> None:

@@ -76,6 +76,7 @@ def test_a_missing_folder_is_not_found(hub: LocalHub, sae: str) -> None:
         list(api(hub).list_repo_tree(sae, "layer_8"))
 
 
+@pytest.mark.alone
 def test_fifty_thousand_files_are_listed_in_51_pages_within_seconds(hub: LocalHub) -> None:
     blobs = [Hollow(300_000_000, n, listing_only=True) for n in range(50_000)]
     hub.add_repo("big/one", {f"l{n // 1000}/f{n}.npz": blob for n, blob in enumerate(blobs)})

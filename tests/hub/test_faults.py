@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,9 +30,19 @@ def closed_connections() -> Iterator[None]:
         OPEN.pop().close()
 
 
+@pytest.fixture(params=["invented", "on disk"])
+def body(request: pytest.FixtureRequest, tmp_path: Path) -> Hollow | Path:
+    """The kernel sends what is on disk: it has to suffer all the same."""
+    if request.param == "invented":
+        return BODY
+    path = tmp_path / "x.npz"
+    path.write_bytes(BODY.read(0, BODY.size))
+    return path
+
+
 @pytest.fixture
-def url(hub: LocalHub) -> Iterator[str]:
-    hub.add_repo("a/b", {"x.npz": BODY, "small.json": b"{}" * 2000})
+def url(hub: LocalHub, body: Hollow | Path) -> Iterator[str]:
+    hub.add_repo("a/b", {"x.npz": body, "small.json": b"{}" * 2000})
     yield ask(hub.url + "/a/b/resolve/main/x.npz").headers["Location"]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,13 +25,11 @@ CONFIG_AT = "/alice/sae/resolve/main/layer_7/cfg.json"
 
 def ask(url: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
     parts = urlsplit(url)
-    connection = HTTPConnection(parts.netloc, timeout=5)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, f"{parts.path}?{parts.query}", headers=named)
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
-    return response, body
+    with closing(HTTPConnection(parts.netloc, timeout=5)) as connection:
+        connection.request(method, f"{parts.path}?{parts.query}", headers=named)
+        response = connection.getresponse()
+        return response, response.read()
 
 
 def cdn(hub: LocalHub) -> str:

@@ -14,6 +14,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from tests.hub.answers import Answer, Body, Refusal, Request
+from tests.hub.blobs import Stretch
+from tests.hub.link import Link
 from tests.hub.log import Entry
 from tests.hub.routes import Route, answer
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from tests.hub.server import LocalHub
 
 NUMBERS = count(1)
+LARGEST = 1 << 20  # bytes that are sent at once
 
 
 class Gone(Exception):
@@ -33,8 +36,10 @@ class Origin(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, hub: LocalHub, name: str, port: int, table: list[Route]) -> None:
-        self.hub, self.name, self.table = hub, name, table
+    def __init__(
+        self, hub: LocalHub, name: str, port: int, table: list[Route], link: Link | None = None
+    ) -> None:
+        self.hub, self.name, self.table, self.link = hub, name, table, link
         self.open: set[socket.socket] = set()
         self.lock = threading.Lock()
         super().__init__(("127.0.0.1", port), Handler)
@@ -96,13 +101,16 @@ class Handler(BaseHTTPRequestHandler):
         name, number, scheme = self.server.name, next(NUMBERS), self.server.hub.scheme
         request = Request(name, self.command, self.path, headers, body, number, scheme)
         try:
-            made = answer(self.server.hub, self.server.table, request)
+            made = self.server.hub.faults.before(request) or self.work(request)
         except Refusal as refusal:
             made = refusal.answer
         made = self.server.hub.faults.apply(request, made)
         entry = self.server.hub.log.begin(request, made.status)
         try:
             body.read()
+            if made.delivery.lost:
+                self.close_connection = True
+                raise Gone
             with_body = request.method != "HEAD" and made.length != 0
             if not with_body:
                 self.server.hub.log.end(entry)
@@ -111,6 +119,20 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_body(made, entry)
         finally:
             self.server.hub.log.end(entry)
+
+    def work(self, request: Request) -> Answer:
+        events = sorted(request.delivery.events, key=lambda event: event[0])
+        speed = request.delivery.speed
+        if request.method == "PUT":
+            speed = speed or self.server.hub.bytes_per_second
+
+        def toll(got: int, size: int) -> None:
+            self.happen(events, got)
+            if speed:
+                self.wait(size / speed)
+
+        request.body.toll = toll
+        return answer(self.server.hub, self.server.table, request)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = reply
 
@@ -134,30 +156,48 @@ class Handler(BaseHTTPRequestHandler):
             entry.sent += len(part)
             if entry.sent == made.length:
                 self.server.hub.log.end(entry)
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            self.send(b"%x\r\n%b\r\n" % (len(part), bytes(part)) if chunked else part)
         if chunked:
             self.server.hub.log.end(entry)
             self.wfile.write(b"0\r\n\r\n")
         elif entry.sent != made.length:
             raise Gone  # less than was promised: only an end tells the client
 
-    def paced(self, made: Answer) -> Iterator[bytes]:
+    def send(self, part: bytes | Stretch) -> None:
+        if isinstance(part, bytes):
+            self.wfile.write(part)
+            return
+        with part.path.open("rb") as file:
+            if self.connection.sendfile(file, part.start, len(part)) < len(part):
+                raise Gone  # the file is shorter than it was
+
+    def paced(self, made: Answer) -> Iterator[bytes | Stretch]:
         """The body in parts, as slowly and only as far as is ordered."""
         events = sorted(made.delivery.events, key=lambda event: event[0])
         speed = made.delivery.speed or self.server.hub.bytes_per_second
-        step = max(1, int(speed / 20)) if speed else 1 << 16
-        sent = 0
+        step, sent = self.step(speed), 0
         for piece in made.body:
             at = 0
             while at < len(piece):
                 self.happen(events, sent)
                 room = min(step, events[0][0] - sent) if events else step
                 part = piece[at : at + room]
-                if speed:
-                    self.wait(len(part) / speed)
+                self.slow_down(len(part), speed)
                 yield part
                 at, sent = at + len(part), sent + len(part)
         self.happen(events, sent)
+
+    def step(self, speed: float | None) -> int:
+        """How many bytes leave at once: few where they are slow, so that they come evenly."""
+        link = self.server.link
+        steps = (LARGEST, int(speed / 20) if speed else LARGEST, link.step if link else LARGEST)
+        return max(1, min(steps))
+
+    def slow_down(self, size: int, speed: float | None) -> None:
+        if speed:
+            self.wait(size / speed)
+        if link := self.server.link:
+            self.wait(link.book(size))
 
     def happen(self, events: list[tuple[int, str | float]], sent: int) -> None:
         while events and events[0][0] <= sent:
