@@ -18,7 +18,7 @@ LOAD_ENV := if [ -f .env ]; then while IFS='=' read -r name value || [ -n "$$nam
 	eval "[ -n \"\$${$$name+set}\" ]" || export "$$name=$$value"; done < .env; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test interop check readme lock bench
+.PHONY: help install start test soak interop check readme lock bench
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -28,13 +28,18 @@ start: install ## Install if need be, start everything, print where to go
 
 install: $(VENV)/.product ## Install into .venv, start nothing
 
+# Two processes, a file of tests in one of them. In one, as for a debugger: ARGS="-n 0 --pdb"
 test: $(VENV)/.product $(VENV)/.tools $(VENV)/.browser ## Run every test but interop, those in a browser included
-	@$(PY) -m pytest --ignore=tests/interop $(ARGS)
+	@$(PY) -m pytest --ignore=tests/interop -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+soak: export MISTUDIO_TEST_SOAK ?= 200
+soak: $(VENV)/.product $(VENV)/.tools ## 200 downloads through faults and kills: MISTUDIO_TEST_SOAK=30 MISTUDIO_TEST_SEED=…
+	@$(PY) -m pytest tests/soak $(ARGS)
 
 interop: $(VENV)/.product $(VENV)/.tools $(VENV)/.interop ## Compare with what the real sae-lens computes
 	@$(PY) -m pytest tests/interop $(ARGS)
 
-bench: $(VENV)/.product $(VENV)/.tools ## Time conversions beside cp and torch: ARGS="--quick", "--write"
+bench: $(VENV)/.product $(VENV)/.tools ## Time conversions and downloads beside cp, torch and hf: ARGS="--quick", "--write"
 	@$(PY) -m tests.benchmarks $(ARGS)
 
 # A data directory and an address for the checks alone: they must not touch what you have.

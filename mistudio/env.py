@@ -55,6 +55,20 @@ def path(name: str, default: Path) -> Path:
     return result
 
 
+def folders(name: str, default: Path) -> dict[str, Path]:
+    """Several paths, by names that tell them apart: the last parts of them, numbered if need be."""
+    values = [part for part in text(name).split(os.pathsep) if part.strip()]
+    if any("\0" in value for value in values):
+        raise BadVariable(name, "a path cannot hold a NUL character")
+    paths = [Path(value.strip()).expanduser().absolute() for value in values] or [default]
+    named: dict[str, Path] = {}
+    for it in dict.fromkeys(paths):
+        base = it.name.replace(":", "_") or "root"
+        labels = (base, *(f"{base}-{number}" for number in range(2, len(paths) + 2)))
+        named[next(label for label in labels if label not in named)] = it
+    return named
+
+
 def folder(name: str, default: Path) -> Path:
     """A path as above; the folder is made, for this user alone, if it is not there."""
     result = path(name, default)

@@ -15,6 +15,9 @@ DATA_DIR = env.folder("MISTUDIO_DATA_DIR", BASE_DIR / "data")
 HOST = env.text("MISTUDIO_HOST", "127.0.0.1")
 PORT = env.number("MISTUDIO_PORT", 8000, 1, 65535)
 WORKERS = env.number("MISTUDIO_WORKERS", 2, 1, 64)
+IMPORT_ROOTS = env.folders("MISTUDIO_IMPORT_ROOTS", DATA_DIR / "imports")
+TRAININGS_DIR = env.path("MISTUDIO_TRAININGS_DIR", DATA_DIR / "trainings")
+KEEP_SOURCE = env.flag("MISTUDIO_KEEP_SOURCE", True)
 PUBLIC_URL = env.origin("MISTUDIO_PUBLIC_URL")
 EXTERNAL_REDIS_URL = env.url("MISTUDIO_REDIS_URL", schemes=("redis", "rediss", "unix"))
 REDIS_URL = EXTERNAL_REDIS_URL or f"unix://{quote(str(redis_socket(DATA_DIR)))}"
@@ -23,6 +26,7 @@ HF_ENDPOINT = env.url("HF_ENDPOINT", "https://huggingface.co")
 # The Hub client reads these at import. Tokens are always passed by hand: it must find none itself.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 HF_TOKEN = env.token("HF_TOKEN")
 for name in ("HF_TOKEN", "HF_TOKEN_FILE", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(name, None)
@@ -177,6 +181,10 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
+DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
+# Never in memory; see saes/views/sent.py for where.
+FILE_UPLOAD_HANDLERS = ["saes.views.sent.ToDataDirectory"]
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100  # a batch names up to 10,000 SAEs of a repository
 
 API_REQUESTS_PER_MINUTE = env.number("MISTUDIO_API_RATE", 600, 1, 1_000_000)
 

@@ -7,9 +7,14 @@ that breaks off ends its connection, so that nobody waits for the rest.
 import asyncio
 from typing import Any, cast
 
+import daphne.server
 from daphne.cli import CommandLineInterface
 from daphne.http_protocol import WebRequest
 from daphne.server import Server
+
+from mistudio import bodies
+
+daphne.server.HTTPFactory = bodies.Requests  # it takes none from others
 
 
 class Valve:
@@ -50,6 +55,8 @@ class PatientServer(Server):  # type: ignore[misc]  # ships no types
             await valve.open.wait()
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if isinstance(protocol, WebRequest):
+            bodies.hand_over(protocol, scope)
         queue = super().create_application(protocol, scope)
         work = self.connections.get(protocol, {}).get("application_instance")
         if work is not None and isinstance(protocol, WebRequest):

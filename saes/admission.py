@@ -4,11 +4,12 @@ import time
 from dataclasses import replace
 
 from saes import services
+from saes.arrivals import DownloadRequest
 from saes.errors import HubMisbehaved, HubUnreachable, PathNotFound, RateLimited
-from saes.formats import Found, by_slug, find_saes
+from saes.formats import by_slug, find_saes
+from saes.formats.base import Tree
 from saes.hub import Listing
 from saes.safe_names import refuse_unsafe
-from saes.services import DownloadRequest
 
 CHECK_SECONDS = 8.0  # a caller waits for it
 
@@ -33,28 +34,24 @@ def _checked(wanted: DownloadRequest, token: str | None) -> tuple[Listing, str]:
     pinned, info = services.hub_with(token, patience=CHECK_SECONDS / 2).resolve(wanted.ref)
     hub = services.hub_with(token, patience=end - time.monotonic())
     listing = hub.listing(pinned, info)
-    where, names = own_files(listing, wanted.where)
+    where, names = own_files(listing.tree, wanted.where, listing.repo_id)
     if listing.gated:  # its names are public, its bytes are not
         hub = services.hub_with(token, patience=end - time.monotonic())
         hub.locate(listing, listing.files[names[0]])
     return listing, where
 
 
-def own_files(listing: Listing, where: str) -> tuple[str, list[str]]:
+def own_files(tree: Tree, where: str, holder: str) -> tuple[str, list[str]]:
     """The SAE that a folder, or one of its files, stands for, and all of its own files.
 
-    Raises PathNotFound, UnsafeName.
+    `holder`: in words, whose files these are. Raises PathNotFound, UnsafeName.
     """
     where = where.strip("/") or "."
-    files = {sae.where: _files(listing, sae) for sae in find_saes(listing.tree)}
+    files = {sae.where: by_slug(sae.format).files(tree, sae.where) for sae in find_saes(tree)}
     if where not in files:
         owners = [place for place, names in files.items() if where in names]
         where = owners[0] if len(owners) == 1 else where
     if where not in files:
-        raise PathNotFound(f"{listing.repo_id} holds no SAE at {where!r}.")
+        raise PathNotFound(f"{holder} holds no SAE at {where!r}.")
     refuse_unsafe(files[where])
     return where, files[where]
-
-
-def _files(listing: Listing, sae: Found) -> list[str]:
-    return by_slug(sae.format).files(listing.tree, sae.where)

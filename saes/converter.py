@@ -37,6 +37,9 @@ __all__ = [
 ]
 
 
+Files = FolderSource | Path | str  # a folder, or one of the SAE's files
+
+
 @dataclass(frozen=True)
 class Conversion:
     paths: list[Path]
@@ -64,7 +67,7 @@ def detect_format(path: Path | str) -> str:
 
 
 def convert(
-    source: Path | str,
+    source: Files,
     target: Path | str,
     to: str = "saelens",
     where: str | None = None,
@@ -96,7 +99,7 @@ def convert(
 
 
 def certify(
-    source: Path | str,
+    source: Files,
     where: str | None,
     target: Path | str,
     repo_id: str | None = None,
@@ -128,7 +131,7 @@ def certify(
 
 
 def load(
-    source: Path | str,
+    source: Files,
     where: str | None = None,
     repo_id: str | None = None,
     facts: Given | None = None,
@@ -227,7 +230,7 @@ def _all_or_nothing(target: Path) -> Iterator[None]:
 
 
 def _certified(
-    source: Path | str,
+    source: Files,
     info: SaeInfo,
     target: Path,
     repo_id: str | None,
@@ -256,7 +259,9 @@ def _is_finite(tensor: LazyTensor) -> bool:
     return all(np.isfinite(tensor.floats(rows, *rest)).all() for rows in tensor.panels())
 
 
-def _root(source: Path | str) -> Path:
+def _root(source: Files) -> Path:
+    if isinstance(source, FolderSource):
+        return source.root
     path = Path(source)
     return path.parent if path.is_file() else path
 

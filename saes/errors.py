@@ -219,7 +219,7 @@ class UnsafeName(SaeError):
     """A name that no file may have, or that leads out of its folder."""
 
     code = "unsafe_name"
-    solution = "Nothing was written. The repository holds names that no file may have."
+    solution = "Nothing was written. Rename the file, or ask whoever gave it this name to."
     status = 422
 
 
@@ -285,11 +285,59 @@ class HubUnreachable(SaeError):
     status = 502
 
 
+class Offline(SaeError):
+    """This server was told not to use the network."""
+
+    code = "offline"
+    solution = "Unset HF_HUB_OFFLINE and start miStudio again, or import files from this machine."
+    status = 503
+
+
 class HubMisbehaved(SaeError):
     """The Hub, or a mirror, answers what no Hub answers."""
 
     code = "hub_misbehaved"
     solution = "Try again later; if you use a mirror, try the Hub itself."
+    status = 502
+
+
+class BadCard(SaeError):
+    """The README of a repository cannot be read, or the Hub refuses its front matter."""
+
+    code = "bad_card"
+    solution = "Correct README.md in the repository, then rehearse again."
+    status = 422
+
+
+class TargetMoved(SaeError):
+    """The repository that is published to is not as it was rehearsed."""
+
+    code = "target_moved"
+    solution = "Rehearse again and look at what would change now."
+    status = 409
+
+
+class WrongVisibility(SaeError):
+    """Public and private: the repository is not what was asked for, or nobody confirmed it."""
+
+    code = "wrong_visibility"
+    solution = "Say who may see it: by API, `private: false` confirms that everybody may."
+    status = 409
+
+
+class CannotPublish(SaeError):
+    """What was asked for cannot be published: the token, the path or the SAE does not allow it."""
+
+    code = "cannot_publish"
+    solution = "Correct what the message names, then rehearse again."
+    status = 422
+
+
+class NotAsSent(SaeError):
+    """After the commit, the repository does not hold what was sent."""
+
+    code = "not_as_sent"
+    solution = "Look at the repository on the Hub; retry to send it again."
     status = 502
 
 
@@ -307,6 +355,12 @@ class TooLarge(SaeError):
     code = "too_large"
     solution = "The file is larger than any file of its kind should be."
     status = 422
+
+
+class PackedTooDeep(TooLarge):
+    """What is asked for lies far inside a compressed file: it is known once that is unpacked."""
+
+    solution = "Import it: the files are looked at again once they are unpacked."
 
 
 # --- this machine, this library ------------------------------------------------------------------
@@ -328,12 +382,66 @@ class DataMissing(SaeError):
     status = 409
 
 
+class DataAway(DataMissing):
+    """The data directory as a whole is away: nothing is known of its files, and nothing is done."""
+
+    solution = "Mount its disk, then try again: nothing was changed."
+
+
+class OutsideRoots(SaeError):
+    """The path is in none of the folders that may be imported from, whether it exists or not."""
+
+    code = "outside_roots"
+    solution = (
+        "Put the files into one of the import folders, or let whoever runs this server add their "
+        "folder to MISTUDIO_IMPORT_ROOTS."
+    )
+    status = 400
+
+
+class CannotLink(SaeError):
+    """Two disks cannot share a file, so there is no hard link."""
+
+    code = "cannot_link"
+    solution = "Import it as a copy, or leave it in place."
+    status = 409
+
+
+class SourceChanged(SaeError):
+    """Files that were left in place are not any more what they were."""
+
+    code = "source_changed"
+    solution = "Import the folder again: what is there now becomes an SAE of its own."
+    status = 409
+
+
+class TrainingNotCompleted(SaeError):
+    """A training run gives its SAEs away when it is completed, not before."""
+
+    code = "training_not_completed"
+    solution = "Wait until the run is completed, or register it with the status that it has now."
+    status = 400
+
+
 class Conflict(SaeError):
     """Something else happened first, or is happening now."""
 
     code = "conflict"
     solution = "Reload the page to see the present state."
     status = 409
+
+
+class WrongOffset(Conflict):
+    """A piece of an upload that does not begin where the last one ended."""
+
+    solution = "Go on from there."
+
+    def __init__(self, here: int) -> None:
+        super().__init__(f"The next piece has to begin at byte {here:,}.")
+        self.here = here
+
+    def details(self) -> dict[str, Any]:
+        return {"here": self.here}
 
 
 class AlreadyHere(SaeError):
@@ -343,8 +451,8 @@ class AlreadyHere(SaeError):
     solution = "Open it in the library."
     status = 409
 
-    def __init__(self, message: str, sae_id: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, sae_id: str, *, solution: str = "") -> None:
+        super().__init__(message, solution=solution)
         self.sae_id = sae_id
 
     def details(self) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from saes.models import Job, Sae
+from saes.models import Job, Publication, Published, Sae
 from saes.progress import Stage
 
 STAGES = {
     Stage.LOOKING: "look",
     Stage.DOWNLOADING: "download",
     Stage.CONVERTING: "convert",
+    Stage.UPLOADING: "upload",
     Stage.VERIFYING: "verify",
 }
 # Columns that can be long, and that no event shows.
@@ -42,15 +43,53 @@ def download_event(sae: Sae, job: Job | None) -> dict[str, Any]:
     }
 
 
+UPLOADED = {
+    Job.State.QUEUED: "pending",
+    Job.State.PAUSED: "paused",
+    Job.State.DONE: "ready",
+}
+_UPLOADING = {Stage.UPLOADING: "uploading", Stage.VERIFYING: "verifying"}
+_SAYS = {
+    "pending": "Queued for processing",
+    "paused": "Paused",
+    "ready": "Published and verified",
+}
+
+
+def upload_status(job: Job) -> str:
+    """The guide's word for a job that publishes; the SAE itself stays ready."""
+    if job.state == Job.State.RUNNING:
+        return _UPLOADING.get(Stage(job.stage or Stage.CONVERTING), "converting")
+    return UPLOADED.get(Job.State(job.state), "error")
+
+
 def upload_event(sae: Sae, job: Job | None) -> dict[str, Any]:
-    """No job publishes an SAE, so everyone is told the same."""
+    """The newest publishing of an SAE. Everyone is told the same, so the name of a repository
+    that not everybody can see is not told."""
+    if job is None or job.publication is None:
+        nothing = dict.fromkeys(("job_id", "publication_id", "progress", "status", "stage"))
+        return {"sae_id": sae.id, **nothing, "message": "Nothing was uploaded"}
+    status, progress = upload_status(job), round(job.progress, 1)
     return {
         "sae_id": sae.id,
-        "job_id": None,
-        "progress": None,
-        "status": None,
-        "message": "Nothing was uploaded",
-        "stage": None,
+        "job_id": job.id,
+        "publication_id": job.publication_id,
+        "progress": progress,
+        "status": status,
+        "message": job.error_message or _SAYS.get(status, f"{status.title()}: {progress}%"),
+        "stage": STAGES.get(Stage(job.stage)) if job.stage else None,
+        **_numbers(job),
+        "error_code": job.error_code or None,
+        "solution": job.error_solution or None,
+        **_where(job.publication),
+    }
+
+
+def _where(publication: Publication) -> dict[str, Any]:
+    names = {"commit_hash": "commit", "repo_url": "commit_url", "pull_request_url": "pull_request"}
+    return {
+        name: getattr(publication, column) or None if publication.public else None
+        for name, column in names.items()
     }
 
 
@@ -70,6 +109,8 @@ def _numbers(job: Job) -> dict[str, Any]:
     """Bytes and files of the present stage; `detail` is what the worker says of it."""
     return {
         "detail": job.message,
+        "waits_for": job.waits_for or None,
+        "wait_until": job.wait_until.isoformat() if job.wait_until else None,
         "bytes_done": job.bytes_done,
         "bytes_total": job.bytes_total,
         "bytes_per_second": round(job.bytes_per_second),
@@ -104,18 +145,37 @@ def existing(sae_ids: Collection[str]) -> set[str]:
 
 
 def at_work() -> list[str]:
-    """SAEs that are on their way into the library."""
-    jobs = Job.objects.active().filter(kind__in=Job.BRINGS_IN)
-    return list(jobs.order_by("created_at").values_list("sae_id", flat=True))
+    """SAEs that are on their way into the library, or to the Hub."""
+    jobs = Job.objects.active().filter(kind__in=(*Job.BRINGS_IN, Job.Kind.PUBLISH))
+    found = list(jobs.order_by("created_at").values_list("sae_id", flat=True))
+    sent = Published.objects.filter(publication__jobs__state__in=Job.ACTIVE).exclude(sae=None)
+    return list(dict.fromkeys([*found, *map(str, sent.values_list("sae_id", flat=True))]))
 
 
 def present(sae_ids: Collection[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """The state of each SAE for each topic. What was deleted is not among them."""
-    found = {sae.id: (sae, job) for sae, job in _with_jobs(sae_ids)}
+    uploads = _uploads(sae_ids)
     return {
-        sae_id: {name: topic.describe(sae, job) for name, topic in TOPICS.items()}
-        for sae_id, (sae, job) in found.items()
+        sae.id: {
+            name: topic.describe(sae, job if name == "download" else uploads.get(sae.id))
+            for name, topic in TOPICS.items()
+        }
+        for sae, job in _with_jobs(sae_ids)
     }
+
+
+def _uploads(sae_ids: Collection[str]) -> dict[str, Job]:
+    """The newest job that publishes each of these."""
+    rows = Published.objects.filter(sae__in=sae_ids).values_list("sae_id", "publication_id")
+    of_publication: dict[str, list[str]] = {}
+    for sae_id, publication_id in rows:
+        of_publication.setdefault(publication_id, []).append(str(sae_id))
+    jobs = Job.objects.filter(publication__in=of_publication).select_related("publication")
+    newest: dict[str, Job] = {}
+    for job in jobs.defer("traceback"):  # newest first
+        for sae_id in of_publication[str(job.publication_id)]:
+            newest.setdefault(sae_id, job)
+    return newest
 
 
 def _with_jobs(sae_ids: Collection[str]) -> list[tuple[Sae, Job | None]]:

@@ -7,11 +7,13 @@ from django import forms
 from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.utils import timezone
 
+from saes.activity import SHOWN
+from saes.arrivals import DownloadRequest
 from saes.errors import MissingFact, SaeError
 from saes.hub import RepoRef
-from saes.models import ApiToken, Sae
+from saes.imports import Wish
+from saes.models import ApiToken, Job, Sae
 from saes.queries import SORTS
-from saes.services import DownloadRequest
 
 
 class SignInForm(AuthenticationForm):
@@ -77,6 +79,43 @@ class DownloadForm(forms.Form):
         data = self.cleaned_data
         ref = RepoRef(data["repo"], data["repo_type"], data["commit"])
         return DownloadRequest(ref, data["where"], data["name"], model_name=data["model_name"])
+
+
+class BatchForm(forms.Form):
+    """Many SAEs of a previewed repository: those that are named by `where`, or all that match."""
+
+    repo_type = forms.ChoiceField(choices=[("model", "model"), ("dataset", "dataset")])
+    commit = forms.RegexField(r"^[0-9a-f]{40}\Z")
+    revision = forms.CharField(required=False, max_length=200)  # as it was named
+    model_name = forms.CharField(required=False, max_length=200)
+    every = forms.BooleanField(required=False)
+    anyway = forms.BooleanField(required=False)
+
+
+class ChosenForm(forms.Form):
+    """SAEs of a folder or an upload to import: those named by `where`."""
+
+    name = forms.CharField(required=False, max_length=200)
+    model_name = forms.CharField(required=False, max_length=200)
+    every = forms.BooleanField(required=False)
+
+
+class ImportForm(forms.Form):
+    """How the SAEs of a folder are brought in."""
+
+    placement = forms.ChoiceField(
+        label="The files", choices=Sae.Placement.choices, initial=Sae.Placement.COPY,
+        widget=forms.RadioSelect,
+    )  # fmt: skip
+    name = forms.CharField(required=False, max_length=200)
+    model_name = forms.CharField(required=False, max_length=200)
+
+    def to_wish(self) -> Wish:
+        data = self.cleaned_data
+        return Wish(
+            name=data["name"], model_name=data["model_name"],
+            placement=Sae.Placement(data["placement"]),
+        )  # fmt: skip
 
 
 class EditForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -168,4 +207,13 @@ class ListForm(forms.Form):
     architecture = forms.CharField(required=False, max_length=40)
     layer = forms.IntegerField(required=False, min_value=0, max_value=10_000)
     sort = forms.ChoiceField(required=False, choices=[(name, name.title()) for name in SORTS])
+    page = forms.IntegerField(required=False, min_value=1, max_value=10**6)
+
+
+class ActivityForm(forms.Form):
+    """Which jobs the page Activity shows. Unknown values are dropped, not errors."""
+
+    state = forms.ChoiceField(required=False, choices=[(name, name.title()) for name in SHOWN])
+    kind = forms.ChoiceField(required=False, choices=[("", "Any kind"), *Job.Kind.choices])
+    batch = forms.CharField(required=False, max_length=32)
     page = forms.IntegerField(required=False, min_value=1, max_value=10**6)

@@ -3,47 +3,68 @@
 import logging
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-import django_rq
 from django.contrib.auth.models import User
 from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
-from redis.exceptions import RedisError
 
-from saes import pipeline, services, vault
+from saes import arrivals, conversion, downloading, importing, moves, publishing, services, tending
 from saes.errors import (
-    AlreadyHere,
-    Cancelled,
     Conflict,
     Crashed,
+    DataAway,
     NeedsFacts,
     NotFound,
     NotReady,
     SaeError,
 )
-from saes.models import HubToken, Job, JobQuerySet, Sae
+from saes.models import HubToken, Job, Publication, Sae
+from saes.moves import said
 from saes.processes import this_process
-from saes.progress import Stopped
-from saes.recorder import JobReporter, carry_over
+from saes.progress import NotNow, Resource, Stopped
+from saes.recorder import JobReporter
+from saes.room import LOOK_AGAIN
 
 log = logging.getLogger(__name__)
-QUEUE = "sae"
+WORK = {
+    Job.Kind.DOWNLOAD: downloading.download,
+    Job.Kind.IMPORT: importing.bring_in,
+    Job.Kind.CONVERT: conversion.convert_again,
+    Job.Kind.EXPORT: tending.export,
+    Job.Kind.VERIFY: tending.verify,
+    Job.Kind.PUBLISH: publishing.publish,
+}
+# On the page Activity a new job takes the place of what failed before at the same work.
+_FAILED = Job.objects.filter(
+    listed=True, state__in=(Job.State.FAILED, Job.State.CRASHED, Job.State.CANCELLED)
+)
 
 
 # --- starting ------------------------------------------------------------------------------------
 
 
-def start_download(
-    user: User | None, wanted: services.DownloadRequest, token: HubToken | None
-) -> Job:
+def start_arrival(user: User | None, wanted: arrivals.Wanted, token: HubToken | None = None) -> Job:
     """A new SAE, and the queued job that brings it in. Raises AlreadyHere."""
-    with transaction.atomic():
-        if there := services.already_here(wanted):
-            raise AlreadyHere("This SAE is in the library already.", there.id)
-        sae = services.create(user, wanted)
-        return _queue(Job(kind=Job.Kind.DOWNLOAD, sae=sae, created_by=user, token=token))
+    with arrivals.one_of_each(wanted), transaction.atomic():
+        sae = arrivals.create(user, wanted)
+        return _queue([Job(kind=arrival_of(sae), sae=sae, created_by=user, token=token)])[0]
+
+
+def arrival_of(sae: Sae) -> Job.Kind:
+    """What brings its files in, for the first time or again."""
+    from_hub = sae.source == Sae.Source.HUGGINGFACE
+    return Job.Kind.DOWNLOAD if from_hub else Job.Kind.IMPORT
+
+
+def start_many(jobs: list[Job]) -> list[Job]:
+    """Raises Conflict, and starts none, where another job is at work on one of their SAEs."""
+    try:
+        with transaction.atomic():
+            return _queue(jobs)
+    except IntegrityError as error:
+        raise Conflict("Another job has begun with one of these SAEs.") from error
 
 
 def start_conversion(user: User | None, sae: Sae) -> Job:
@@ -64,53 +85,67 @@ def start_verifying(user: User | None, sae: Sae) -> Job:
     return start(Job(kind=Job.Kind.VERIFY, sae=sae, created_by=user))
 
 
+def start_publication(
+    user: User | None, publication: Publication, sae: Sae, token: HubToken | None
+) -> Job:
+    """`sae`: the first of them. Raises Conflict where another job is at work on it."""
+    return start(
+        Job(
+            kind=Job.Kind.PUBLISH, sae=sae, publication=publication, created_by=user, token=token
+        )
+    )  # fmt: skip
+
+
 def start(job: Job) -> Job:
     """Raises Conflict where another job is at work on the SAE."""
     try:
         with transaction.atomic():
-            return _queue(job)
+            return _queue([job])[0]
     except IntegrityError as error:
         services.sae_of(job.sae_id)  # it may have been deleted meanwhile
         raise Conflict("Another job is at work on this SAE already.") from error
 
 
-def _queue(job: Job) -> Job:
-    job.save(force_insert=True)
-    if job.brings_in:
-        Sae.objects.filter(id=job.sae_id).update(
+def _queue(jobs: list[Job]) -> list[Job]:
+    services.library().require_there()
+    Job.objects.bulk_create(jobs)
+    begun = [job.sae_id for job in jobs if job.brings_in]
+    for part in services.in_parts(begun):
+        Sae.objects.filter(id__in=part).update(
             error_code="", error_message="", error_solution="", missing_facts=[]
         )
-    carry_over(job)
-    transaction.on_commit(lambda: enqueue(job))
-    return job
-
-
-def enqueue(job: Job) -> None:
-    """Hand the id to the queue. If Redis is away the row waits: recovery enqueues it later."""
-    try:
-        django_rq.get_queue(QUEUE).enqueue(
-            "saes.jobs.run",
-            job.id,
-            job_id=f"{job.id}-{job.attempt}",
-            result_ttl=600,
-            failure_ttl=3600,
-        )
-    except RedisError:
-        log.warning("the queue cannot be reached; %s waits", job.id)
+        _FAILED.filter(sae__in=part, kind__in=Job.BRINGS_IN).update(listed=False)
+    for job in jobs:
+        if not job.brings_in:
+            same = {"sae": job.sae_id, "kind": job.kind, "target": job.target}
+            _FAILED.filter(**same, publication=job.publication_id).update(listed=False)
+    moves.hand_on(jobs)
+    return jobs
 
 
 # --- running -------------------------------------------------------------------------------------
 
 
+def take_turn() -> None:
+    """The only function that the queue knows. Leaves quietly if there is nothing to do."""
+    job = Job.objects.claim_next(this_process())
+    if job is not None:
+        _work_at(job)
+
+
 def run(job_id: str) -> None:
-    """The only function that the queue knows. Leaves quietly if another worker has the job."""
+    """This very job, here and now. Leaves quietly if another worker has it."""
     job = Job.objects.claim(job_id, this_process())
-    if job is None:
-        return
+    if job is not None:
+        _work_at(job)
+
+
+def _work_at(job: Job) -> None:
     hold = services.library().hold
     with recording(job) as progress, hold(job.sae_id, progress.stop_if_cancelled):
         try:
-            pipeline.WORK[Job.Kind(job.kind)](job, progress)
+            services.library().require_there()
+            WORK[Job.Kind(job.kind)](job, progress)
         finally:
             _tidy_up(job)
 
@@ -125,11 +160,14 @@ def recording(job: Job) -> Iterator[JobReporter]:
         _end(job, Job.State.DONE, progress=100.0, message="")
     except Stopped:
         return  # whoever took the job has said what became of it
+    except NotNow as why:
+        moves.postpone(job, why)
     except SaeError as error:
-        fail(job, error)
+        if not _waits_for_disk(job):
+            fail(job, error)
     except OperationalError:
         log.warning("the database was busy for too long; %s starts again", job.id)
-        requeue(job)
+        moves.requeue(job)
     except Exception:  # the one broad except: a bug ends the job, with a reference for its user
         log.exception("job %s crashed", job.id)
         crash = Crashed(
@@ -137,6 +175,19 @@ def recording(job: Job) -> Iterator[JobReporter]:
         )
         fields = {**said(crash), "traceback": traceback.format_exc()}
         _end(job, Job.State.CRASHED, **fields)
+
+
+def _waits_for_disk(job: Job) -> bool:
+    """An SAE is no error because its disk is not mounted: the job that brings it in waits."""
+    if not job.brings_in:
+        return False
+    try:
+        services.library().require_there()
+    except DataAway as away:
+        why = f"Waits for the data directory. {away}"
+        moves.postpone(job, NotNow(why, Resource.DISK, LOOK_AGAIN))
+        return True
+    return False
 
 
 @transaction.atomic
@@ -147,15 +198,6 @@ def fail(job: Job, error: SaeError) -> None:
         Sae.objects.filter(id=job.sae_id).update(missing_facts=facts)
 
 
-def said(error: SaeError) -> dict[str, str]:
-    """An error as the columns of a row."""
-    return {
-        "error_code": error.code,
-        "error_message": str(error),
-        "error_solution": error.next_step,
-    }
-
-
 def _end(job: Job, state: Job.State, **fields: object) -> bool:
     """Give a job that is still ours its last state. False if it was taken from us before."""
     with transaction.atomic():
@@ -164,21 +206,8 @@ def _end(job: Job, state: Job.State, **fields: object) -> bool:
             version=F("version") + 1, **fields,
         )  # fmt: skip
         if ended:
-            settle(job.id)
+            moves.settle([Job.objects.get(id=job.id)])
     return bool(ended)
-
-
-def settle(job_id: str) -> None:
-    """A job has ended: its SAE takes over the outcome, and a token that was for it alone goes."""
-    job = Job.objects.get(id=job_id)
-    if job.brings_in:
-        Sae.objects.filter(id=job.sae_id).update(
-            error_code=job.error_code,
-            error_message=job.error_message,
-            error_solution=job.error_solution,
-        )
-    vault.wipe(job.token_id)
-    carry_over(job)
 
 
 def _tidy_up(job: Job) -> None:
@@ -196,60 +225,3 @@ def job_of(job_id: str) -> Job:
     if job is None:
         raise NotFound("This job is gone, and its SAE with it.")
     return job
-
-
-# --- stopping and going on -----------------------------------------------------------------------
-
-
-def cancel(job: Job) -> bool:
-    """Stop a job that has not ended, in one write: a worker at it notices within a second."""
-    with transaction.atomic():
-        won = Job.objects.filter(id=job.id, state__in=Job.ACTIVE).update(
-            state=Job.State.CANCELLED, ended_at=timezone.now(), bytes_reserved=0,
-            bytes_per_second=0, version=F("version") + 1, **said(Cancelled("Cancelled.")),
-        )  # fmt: skip
-        if won:
-            settle(job.id)
-    if won:
-        _drop_parts_of_nobody(job.sae_id)
-    return bool(won)
-
-
-def _drop_parts_of_nobody(sae_id: str) -> None:
-    """Remove part files, unless a worker is still at the SAE: it tidies up before it lets go."""
-    shelf = services.library()
-    with suppress(Conflict), shelf.hold(sae_id, lambda: None, seconds=0):
-        shelf.drop_parts(sae_id)
-
-
-def pause(job: Job) -> bool:
-    """Stop a job for now: part files stay. False where it has ended or is paused already."""
-    rows = Job.objects.filter(id=job.id, state__in=(Job.State.QUEUED, Job.State.RUNNING))
-    return _move(job, rows, state=Job.State.PAUSED, bytes_reserved=0)
-
-
-def resume(job: Job) -> bool:
-    """A paused job goes on from its part files. False where it is not paused."""
-    rows = Job.objects.filter(id=job.id, state=Job.State.PAUSED)
-    return _move(job, rows, state=Job.State.QUEUED)
-
-
-def requeue(job: Job) -> bool:
-    """A job whose worker is gone, or could not go on, waits for another one."""
-    return _move(job, Job.objects.held(job), state=Job.State.QUEUED)
-
-
-def _move(job: Job, rows: JobQuerySet, **fields: object) -> bool:
-    """Take a job from whoever works at it, in one conditional write; hand it on if it waits."""
-    with transaction.atomic():
-        won = rows.update(
-            lease="", worker="", bytes_per_second=0, version=F("version") + 1,
-            updated_at=timezone.now(), **fields,
-        )  # fmt: skip
-        if not won:
-            return False
-        moved = Job.objects.get(id=job.id)
-        carry_over(moved)
-        if moved.state == Job.State.QUEUED:
-            transaction.on_commit(lambda: enqueue(moved))
-    return True

@@ -1,5 +1,7 @@
 """Language models by the width of their residual stream: to suggest one, to doubt a wrong one."""
 
+import re
+
 from saes.errors import DimensionMismatch
 from saes.formats.base import SaeInfo
 
@@ -47,6 +49,30 @@ WIDTHS = {
     "qwen3-14b": 5120,
     "gpt-oss-20b": 2880,
 }  # fmt: skip
+_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+_ON_HUB = {
+    "gpt2": "openai-community/gpt2",
+    "gpt2-small": "openai-community/gpt2",
+    **{f"gpt2-{it}": f"openai-community/gpt2-{it}" for it in ("medium", "large", "xl")},
+    **{
+        f"gemma-{it}": f"google/gemma-{it}" for it in ("2b", "2b-it", "7b", "2-2b", "2-9b", "2-27b")
+    },
+    **{f"gemma-2-{it}-it": f"google/gemma-2-{it}-it" for it in ("2b", "9b", "27b")},
+    **{
+        f"pythia-{it}": f"EleutherAI/pythia-{it}"
+        for it in ("70m", "70m-deduped", "160m", "410m", "1b", "1.4b", "2.8b")
+    },
+    **{f"qwen3-{it}b": f"Qwen/Qwen3-{it}B" for it in ("0.6", "1.7", "4", "8", "14")},
+    "llama-2-7b-hf": "meta-llama/Llama-2-7b-hf",
+    "meta-llama-3-8b": "meta-llama/Meta-Llama-3-8B",
+    "llama-3-8b": "meta-llama/Meta-Llama-3-8B",
+    "llama-3.1-8b": "meta-llama/Llama-3.1-8B",
+    "llama-3.2-1b": "meta-llama/Llama-3.2-1B",
+    "llama-3.2-3b": "meta-llama/Llama-3.2-3B",
+    "mistral-7b": "mistralai/Mistral-7B-v0.1",
+    "mistral-7b-v0.1": "mistralai/Mistral-7B-v0.1",
+    "gpt-oss-20b": "openai/gpt-oss-20b",
+}  # TransformerLens' names, in small letters
 OTHER_INPUTS = ("hook_z", "hook_q", "hook_k", "hook_v", "hook_pre", "mlp.hook_post", "hook_pattern")
 SUFFIXES = ("-it", "-pt", "-base", "-instruct")
 
@@ -54,6 +80,16 @@ SUFFIXES = ("-it", "-pt", "-base", "-instruct")
 def infer_model_from_dimensions(d_in: int) -> str | None:
     """The guide's table. A suggestion: several models share each of these widths."""
     return GUIDE.get(d_in)
+
+
+def name_on_hub(model_name: str) -> str:
+    """The id of a model's repository, by its own name or TransformerLens'; empty: not known."""
+    name = model_name.strip()
+    return name if is_hub_id(name) else _ON_HUB.get(name.lower(), "")
+
+
+def is_hub_id(name: str) -> bool:
+    return _HUB_ID.fullmatch(name) is not None
 
 
 def check_dimensions(model_name: str | None, info: SaeInfo) -> None:

@@ -3,14 +3,14 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from saes import converter
 from saes.errors import SaeError
 from saes.formats import FORMATS, Found, by_slug, find_saes
-from saes.formats.base import SaeInfo
+from saes.formats.base import SaeInfo, Tree
 from saes.hub import Hub, HubSource, Listing, RepoRef
 from saes.models import Sae
 
@@ -111,12 +111,18 @@ def _files_kept() -> int:
 
 def _make(hub: Hub, listing: Listing) -> Preview:
     found = find_saes(listing.tree)
-    rows = sorted((_row(listing, sae) for sae in found), key=lambda r: r.sort_key)
-    refusals = {} if rows else {format.label: format.looks_for for format in FORMATS}
+    rows = [row_of(listing.tree, sae, lambda name: listing.files[name].size) for sae in found]
+    rows.sort(key=lambda row: row.sort_key)
+    refusals = {} if rows else looked_for()
     preview = Preview(listing, HubSource(hub, listing), rows, refusals)
     if listing.gated and rows:
         preview.access_problem = _access_problem(hub, listing, rows[0])
     return preview
+
+
+def looked_for() -> dict[str, str]:
+    """What each format looks for, by its label: shown where there is no SAE."""
+    return {format.label: format.looks_for for format in FORMATS}
 
 
 def _access_problem(hub: Hub, listing: Listing, row: Row) -> SaeError | None:
@@ -129,17 +135,28 @@ def _access_problem(hub: Hub, listing: Listing, row: Row) -> SaeError | None:
     return None
 
 
-def _row(listing: Listing, found: Found) -> Row:
+def row_of(tree: Tree, found: Found, size_of: Callable[[str], int]) -> Row:
+    """From names alone, and the sizes of its files."""
     where, format = found.where, by_slug(found.format)
-    hints = {name: fact.value for name, fact in format.hints(listing.tree, where).items()}
-    size = sum(listing.files[name].size for name in format.files(listing.tree, where))
+    hints = {name: fact.value for name, fact in format.hints(tree, where).items()}
+    size = sum(size_of(name) for name in format.files(tree, where))
     return Row(
         where, format.slug, format.label, hints.get("layer"), hints.get("hook_type") or "",
         hints.get("width") or "", hints.get("l0"), size,
     )  # fmt: skip
 
 
+SHOWN_OF_SAE = (
+    "id", "name", "status", "error_code", "missing_facts", "hf_filepath", "hf_commit",
+)  # fmt: skip
+
+
 def in_library(listing: Listing) -> dict[str, Sae]:
-    """SAEs of this repository that are here already, by their path in it."""
-    saes = Sae.objects.filter(hf_repo_id=listing.repo_id).order_by("created_at")
-    return {sae.hf_filepath: sae for sae in saes}
+    """SAEs of this repository that are here already, by their path in it.
+
+    Those of the listing's own commit come before those of another.
+    """
+    saes = Sae.objects.filter(hf_repo_id=listing.repo_id, hf_repo_type=listing.repo_type)
+    found = saes.only(*SHOWN_OF_SAE).order_by("created_at")
+    in_order = sorted(found, key=lambda sae: sae.hf_commit == listing.commit)
+    return {sae.hf_filepath: sae for sae in in_order}

@@ -34,6 +34,6 @@ def start_of(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]  # a zombie has ended, only nobody took note
 
 
-def is_of(name: str, pid: int) -> bool:
-    """Whether `name` is process `pid` of this host."""
-    return name.startswith(f"{socket.gethostname()} {pid} ")
+def name_of(pid: int) -> str:
+    """How the name of process `pid` of this host begins; its start time is not known any more."""
+    return f"{socket.gethostname()} {pid} "

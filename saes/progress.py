@@ -3,18 +3,37 @@
 from enum import StrEnum
 from typing import Protocol
 
+STEP = 0.1  # seconds: how long whoever waits may be deaf to a cancel
+
 
 class Stage(StrEnum):
-    """The stages of bringing an SAE into the library, in their order."""
+    """The stages of bringing an SAE into the library, and of publishing it."""
 
     LOOKING = "looking"
     DOWNLOADING = "downloading"
+    COPYING = "copying"
     CONVERTING = "converting"
+    UPLOADING = "uploading"
     VERIFYING = "verifying"
+
+
+class Resource(StrEnum):
+    """What a job may have to wait for."""
+
+    HUB = "hub"
+    DISK = "disk"
 
 
 class Stopped(Exception):
     """The work is no longer wanted: cancelled, deleted, or taken over by another worker."""
+
+
+class NotNow(Exception):
+    """The work cannot go on now. Whoever does it makes room for other work meanwhile."""
+
+    def __init__(self, why: str, resource: Resource, seconds: float) -> None:
+        super().__init__(why)
+        self.resource, self.seconds = resource, seconds
 
 
 class Reporter(Protocol):

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
-from saes.models import Job, Sae
+from saes.models import Job, Sae, Training
 
 SEARCHED = ("name", "description", "hf_repo_id", "hf_filepath", "model_name")
 SORTS = {
@@ -58,3 +58,14 @@ def narrowed(filters: Filters) -> QuerySet[Sae]:
     for column in SEARCHED:
         anywhere |= Q(**{f"{column}__icontains": text})
     return found.filter(anywhere)
+
+
+def trainings(search: str = "", status: str = "") -> QuerySet[Training, Any]:
+    """Training runs, the newest first; `imported` counts the SAEs of each in the library."""
+    found = Training.objects.filter(status=status) if status else Training.objects.all()
+    if search:
+        anywhere = Q()
+        for column in ("id", "name", "model_name"):
+            anywhere |= Q(**{f"{column}__icontains": search})
+        found = found.filter(anywhere)
+    return found.annotate(imported=Count("saes")).order_by("-created_at", "-id")

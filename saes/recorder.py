@@ -6,6 +6,8 @@ the job was cancelled, deleted or taken over: the work stops there.
 
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from saes.models import Job, Sae
+from saes.models import Job, Published, Sae
 from saes.progress import Stage, Stopped
 
 WRITE_EVERY = 0.25  # seconds
@@ -31,6 +33,12 @@ SPANS: dict[str, dict[Stage, tuple[float, float]]] = {
         Stage.CONVERTING: (80, 90),
         Stage.VERIFYING: (90, 99),
     },
+    Job.Kind.IMPORT: {
+        Stage.LOOKING: (0, 2),
+        Stage.COPYING: (2, 45),
+        Stage.CONVERTING: (45, 70),
+        Stage.VERIFYING: (70, 99),
+    },
     Job.Kind.CONVERT: {
         Stage.LOOKING: (0, 10),
         Stage.CONVERTING: (10, 55),
@@ -41,6 +49,11 @@ SPANS: dict[str, dict[Stage, tuple[float, float]]] = {
         Stage.CONVERTING: (0, 50),
         Stage.VERIFYING: (50, 99),
     },
+    Job.Kind.PUBLISH: {
+        Stage.CONVERTING: (0, 50),
+        Stage.UPLOADING: (50, 95),
+        Stage.VERIFYING: (95, 99),
+    },
 }
 EVERY_SAE = "saes"  # the channel-layer group of those who watch the whole library
 
@@ -50,30 +63,48 @@ def group_of(sae_id: str) -> str:
     return f"sae.{sae_id}"
 
 
-def nudge(sae_id: str) -> None:
-    """Tell watchers to look again. It carries nothing: they read the row themselves."""
+def nudge(*sae_ids: str, also: Sequence[str] = ()) -> None:
+    """Tell watchers to look again. It carries nothing: they read the rows themselves.
+
+    `also`: SAEs of which only those hear who watch the whole library.
+    """
     layer = get_channel_layer()
-    if layer is None:
+    if layer is None or not sae_ids:
         return
     try:
-        async_to_sync(_nudge)(layer, {"type": "look.again", "sae_id": sae_id})
+        async_to_sync(_nudge)(layer, sae_ids, [*sae_ids, *also])
     except (RedisError, OSError):
-        return  # the row is written; pages poll while the channel layer is away
+        return  # the rows are written; pages poll while the channel layer is away
 
 
-async def _nudge(layer: Any, message: dict[str, str]) -> None:
-    for group in (group_of(message["sae_id"]), EVERY_SAE):
-        await layer.group_send(group, message)
+async def _nudge(layer: Any, sae_ids: Sequence[str], every: Sequence[str]) -> None:
+    for sae_id in sae_ids:
+        await layer.group_send(group_of(sae_id), {"type": "look.again", "sae_ids": [sae_id]})
+    await layer.group_send(EVERY_SAE, {"type": "look.again", "sae_ids": list(every)})
 
 
-def carry_over(job: Job) -> None:
-    """The job's state becomes its SAE's, and watchers are nudged once that is committed.
+def carry_over(*jobs: Job) -> None:
+    """The jobs' states become their SAEs', and watchers are nudged once that is committed.
 
-    Call it in the transaction that wrote the job: between two, a cancel could be overwritten.
+    Call it in the transaction that wrote the jobs: between two, a cancel could be overwritten.
     """
-    if job.brings_in:
-        Sae.objects.filter(id=job.sae_id).update(status=job.sae_status(), updated_at=timezone.now())
-    transaction.on_commit(lambda: nudge(job.sae_id))
+    statuses: dict[str, list[str]] = defaultdict(list)
+    for job in jobs:
+        if job.brings_in:
+            statuses[job.sae_status()].append(job.sae_id)
+    for status, sae_ids in statuses.items():
+        Sae.objects.filter(id__in=sae_ids).update(status=status, updated_at=timezone.now())
+    also = _published_with(jobs)
+    transaction.on_commit(lambda: nudge(*(job.sae_id for job in jobs), also=also))
+
+
+def _published_with(jobs: Sequence[Job]) -> list[str]:
+    """The other SAEs of what these jobs publish."""
+    publications = {job.publication_id for job in jobs if job.publication_id}
+    if not publications:
+        return []
+    rows = Published.objects.filter(publication__in=publications).exclude(sae=None)
+    return [str(sae_id) for sae_id in rows.values_list("sae_id", flat=True)]
 
 
 class JobReporter:
@@ -172,9 +203,11 @@ class JobReporter:
 
 
 def still_to_write(job: Job) -> int:
-    """Bytes of disk that the job will still take: the rest, and after a download the copy."""
+    """Bytes of disk that the job will still take: the rest of the files, and their conversion."""
     left = job.bytes_total - job.bytes_done
-    if job.stage == Stage.DOWNLOADING:
+    if job.stage == Stage.COPYING and job.sae.placement != Sae.Placement.COPY:
+        return job.bytes_total  # the conversion alone
+    if job.stage in (Stage.DOWNLOADING, Stage.COPYING):
         return left + job.bytes_total
     if job.stage == Stage.CONVERTING:
         return left

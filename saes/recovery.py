@@ -2,29 +2,29 @@
 
 from datetime import timedelta
 
-import django_rq
 from django.utils import timezone
 
-from saes import vault
+from saes import queueing, uploaded, vault
 from saes.errors import WorkerKilled
-from saes.jobs import QUEUE, enqueue, fail, requeue
+from saes.jobs import fail
 from saes.models import Job
-from saes.processes import is_alive, is_of
+from saes.moves import requeue
+from saes.processes import is_alive, name_of
 
 MOST_DEATHS = 3  # workers killed at the same point: more of the same would not help
+JUST_NOW = timedelta(seconds=5)  # whoever queued it may be about to tell the queue
 
 
-def horse_died(job_id: str, pid: int) -> None:
-    """The process that ran this job was killed while its worker lives: probably out of memory."""
-    job = Job.objects.filter(id=job_id, state=Job.State.RUNNING).first()
-    if job is None or not is_of(job.worker, pid):
-        return  # another process has it by now
-    deaths = job.deaths + 1 if job.progress <= job.progress_at_death else 1
-    Job.objects.held(job).update(deaths=deaths, progress_at_death=job.progress)
-    if deaths >= MOST_DEATHS:
-        fail(job, WorkerKilled(f"Its worker was killed {deaths} times."))
-    else:
-        requeue(job)
+def horse_died(pid: int) -> None:
+    """The process that ran a job was killed while its worker lives: probably out of memory."""
+    rows = Job.objects.filter(state=Job.State.RUNNING, worker__startswith=name_of(pid))
+    for job in rows:  # none, where it was between two jobs
+        deaths = job.deaths + 1 if job.progress <= job.progress_at_death else 1
+        Job.objects.held(job).update(deaths=deaths, progress_at_death=job.progress)
+        if deaths >= MOST_DEATHS:
+            fail(job, WorkerKilled(f"Its worker was killed {deaths} times."))
+        else:
+            requeue(job)
 
 
 def recover() -> None:
@@ -33,17 +33,6 @@ def recover() -> None:
     for job in Job.objects.filter(state=Job.State.RUNNING):
         if job in lost or not is_alive(job.worker):
             requeue(job)
-    _enqueue_lost()
+    queueing.top_up(Job.objects.due().filter(updated_at__lt=timezone.now() - JUST_NOW))
     vault.sweep()
-
-
-def _enqueue_lost() -> None:
-    limit = timezone.now() - timedelta(seconds=5)
-    waiting = Job.objects.filter(state=Job.State.QUEUED, updated_at__lt=limit)
-    if not waiting.exists():
-        return
-    queue = django_rq.get_queue(QUEUE)
-    known = set(queue.get_job_ids()) | set(queue.started_job_registry.get_job_ids(cleanup=False))
-    for job in waiting:
-        if f"{job.id}-{job.attempt}" not in known:
-            enqueue(job)
+    uploaded.sweep()

@@ -7,14 +7,16 @@ from pathlib import Path, PurePosixPath
 
 from saes.errors import UnsafeName
 
-LONGEST_PART = 255
+LONGEST_PART = 255  # bytes
+LONGEST = 690  # letters: `source/` and it have a column of 700
+LONGEST_PLACE = 500  # letters: so long is the column for where an SAE is
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$")
 _FORBIDDEN = frozenset('\\<>"|?*\u2215\u2044\uff0f\uff3c')
 
 
 def why_unsafe(name: str) -> str | None:
     """Why a remote name may not become a path, by POSIX and Windows rules; None if it may."""
-    if not name or len(name.encode("utf-8", "replace")) > 1000:
+    if not name or len(name) > LONGEST or len(name.encode("utf-8", "replace")) > 1000:
         return "it is empty or too long"
     if not (name.isascii() and name.isprintable()):  # a listing has 50,000 names, nearly all plain
         if name != unicodedata.normalize("NFC", name):
@@ -45,6 +47,15 @@ def refuse_unsafe(names: Iterable[str]) -> None:
         twin = seen.setdefault(name.casefold(), name)
         if twin != name:
             raise UnsafeName(f"{twin!r} and {name!r} would be one file on some disks.")
+
+
+def refuse_long_place(where: str) -> None:
+    """Raises UnsafeName for where an SAE is, in what it comes from."""
+    if len(where) > LONGEST_PLACE:
+        raise UnsafeName(
+            f"The path {where[:100]!r}… of an SAE has more than {LONGEST_PLACE} letters.",
+            solution="Give its folders shorter names.",
+        )
 
 
 def target_in(folder: Path, name: str) -> Path:

@@ -1,25 +1,32 @@
 """What a user can ask of the library, as plain functions: create, describe, edit, delete."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from saes import converter, vault
+from saes import converter, mounted, vault
 from saes.errors import Conflict, DataMissing, NotFound, NotReady, SaeError
 from saes.formats import FORMATS
 from saes.formats.base import Fact, Origin, SaeInfo, WritableFormat
 from saes.formats.given import cleaned
 from saes.formats.mistudio import rewrite_metadata
-from saes.hub import Hub, RepoRef
+from saes.hub import Hub, Limits
 from saes.models import HubToken, Sae, SaeFile
-from saes.storage import Library, Tick, Written, disk_errors, sha256_of, size_of
+from saes.storage import (
+    Library,
+    Tick,
+    Written,
+    disk_errors,
+    freed_by_removing,
+    sha256_of,
+    size_of,
+)
 
+T = TypeVar("T")
 _TEXTS = ("model_name", "architecture", "hook_name", "hook_type")
 _NUMBERS = ("layer", "d_in", "d_sae")
 _DESCRIBED = ("format", "facts", "tensors", *_TEXTS, *_NUMBERS)
@@ -28,27 +35,8 @@ NATIVE = "mistudio"  # the form that SAEs of the library are kept in
 DESCRIPTIVE = frozenset({"model_name", "hook_name", "layer"})  # facts that change no number
 
 
-@dataclass(frozen=True)
-class DownloadRequest:
-    """What a user asked to bring in: `where` is the SAE's folder or file, `.` for the root."""
-
-    ref: RepoRef
-    where: str
-    name: str = ""
-    description: str = ""
-    model_name: str = ""
-    model_id: str = ""
-    asked: str | None = None  # the revision as it was named, where `ref` has its commit by now
-    facts: Mapping[str, Any] = field(default_factory=dict)  # more that the user states
-
-    @property
-    def stated(self) -> dict[str, Any]:
-        named = {"model_name": self.model_name} if self.model_name else {}
-        return {**self.facts, **named}
-
-
 def library() -> Library:
-    return Library(settings.DATA_DIR)
+    return Library(settings.DATA_DIR, mounted.guard)
 
 
 def hub_for(token: HubToken | None) -> Hub:
@@ -57,58 +45,22 @@ def hub_for(token: HubToken | None) -> Hub:
 
 def hub_with(token: str | None, **more: float) -> Hub:
     """The Hub, asked with a token that is in hand. `more`: see Hub."""
-    return Hub(settings.HF_ENDPOINT, token, **more)
+    limits = Limits(settings.DATA_DIR / "run" / "limits")
+    return Hub(settings.HF_ENDPOINT, token, limits=limits, **more)
 
 
-def create(user: User | None, wanted: DownloadRequest) -> Sae:
-    """A row for an SAE that is still to be fetched."""
-    where = _where(wanted)
-    title = wanted.name or f"{wanted.ref.id.split('/')[-1]} {'' if where == '.' else where}".strip()
-    pinned = wanted.ref.revision if _is_commit(wanted.ref.revision) else ""
-    return Sae.objects.create(
-        name=title[:200],
-        description=wanted.description,
-        source=Sae.Source.HUGGINGFACE,
-        hf_repo_id=wanted.ref.id,
-        hf_repo_type=wanted.ref.type,
-        hf_filepath=where,
-        hf_revision=wanted.ref.revision if wanted.asked is None else wanted.asked,
-        hf_commit=pinned,
-        given_facts=cleaned(wanted.stated),
-        model_name=wanted.model_name,
-        model_id=wanted.model_id,
-        created_by=user,
-    )
-
-
-def already_here(wanted: DownloadRequest) -> Sae | None:
-    """The SAE of this repository, commit and path: pressing a button twice makes one.
-
-    While the Hub is away the commit is not known yet; then the revision as it was named counts.
-    """
-    revision = wanted.ref.revision
-    if _is_commit(revision):
-        same = {"hf_commit": revision}
-    else:
-        same = {"hf_commit": "", "hf_revision": revision}
-    return Sae.objects.filter(
-        hf_repo_id=wanted.ref.id, hf_repo_type=wanted.ref.type, hf_filepath=_where(wanted), **same
-    ).first()
-
-
-def _where(wanted: DownloadRequest) -> str:
-    return wanted.where.strip("/") or "."
-
-
-def _is_commit(revision: str) -> bool:
-    return len(revision) == 40 and all(c in "0123456789abcdef" for c in revision)
+def in_parts(values: Iterable[T], size: int = 500) -> Iterator[list[T]]:
+    """For databases that take so many values in one question."""
+    listed = list(values)
+    for start in range(0, len(listed), size):
+        yield listed[start : start + size]
 
 
 def describe(sae: Sae, info: SaeInfo) -> None:
     """Store what config and headers told, and the columns that lists filter by."""
     sae.format = info.format
     sae.facts = {
-        name: {"value": fact.value, "origin": str(fact.origin)}
+        name: {"value": fact.value, "origin": str(_origin_of(sae, name, fact))}
         for name, fact in info.facts.items()
         if fact.value is not None
     }
@@ -118,6 +70,13 @@ def describe(sae: Sae, info: SaeInfo) -> None:
     for column in _NUMBERS:
         setattr(sae, column, info.get(column))
     sae.save(update_fields=[*_DESCRIBED, "updated_at"])
+
+
+def _origin_of(sae: Sae, name: str, fact: Fact) -> Origin:
+    """What the run's record told is stated to the formats, but by no user."""
+    told = sae.trained.get("facts", {})
+    from_run = fact.origin == Origin.USER and name in told and told[name] == fact.value
+    return Origin.TRAINING if from_run else fact.origin
 
 
 def record_file(sae: Sae, kind: SaeFile.Kind, written: Written, verified_against: str = "") -> None:
@@ -135,10 +94,18 @@ def record_file(sae: Sae, kind: SaeFile.Kind, written: Written, verified_against
 
 
 def is_as_recorded(file: SaeFile, tick: Tick = lambda done: None) -> bool:
-    """Whether the file on disk still has the bytes that were recorded."""
-    path = library().home(file.sae_id) / file.path
-    whole = path.is_file() and path.stat().st_size == file.size
-    return whole and sha256_of(path, tick) == file.sha256
+    """Whether the file on disk still has the bytes that were recorded.
+
+    Raises DataAway where it is not the file that is missing, but the disk.
+    """
+    shelf = library()
+    path = shelf.home(file.sae_id) / file.path
+    with disk_errors():
+        whole = path.is_file() and path.stat().st_size == file.size
+        whole = whole and sha256_of(path, tick) == file.sha256
+    if not whole:
+        shelf.require_there()
+    return whole
 
 
 def distrust(sae: Sae, error: SaeError) -> None:
@@ -153,8 +120,13 @@ def reread(sae: Sae) -> None:
     """Read facts and shapes of a ready SAE from its files again. Raises NotReady, BrokenFile …"""
     if sae.status != Sae.Status.READY:
         raise NotReady(f"{sae.name} is not ready.")
+    if not has_source(sae):
+        raise DataMissing(
+            f"The downloaded files of {sae.name} were removed.",
+            solution="Convert it again: they are downloaded once more.",
+        )
     source = library().source(sae.id)
-    info = converter.inspect(source, sae.hf_filepath or None, sae.hf_repo_id, sae.given_facts)
+    info = converter.inspect(source, sae.where, sae.repo_id, sae.given_facts)
     describe(sae, info)
 
 
@@ -209,7 +181,7 @@ def give_facts(sae: Sae, given: Mapping[str, Any]) -> bool:
 def stored_info(sae: Sae) -> SaeInfo:
     """What the row knows, in the form that the converter speaks."""
     facts = {name: Fact(it["value"], Origin(it["origin"])) for name, it in sae.facts.items()}
-    return SaeInfo(sae.format, sae.hf_filepath, facts)
+    return SaeInfo(sae.format, sae.where, facts)
 
 
 def _state(sae: Sae, changed: Mapping[str, Any]) -> None:
@@ -257,7 +229,7 @@ def refuse_export(sae: Sae, format: str) -> None:
 
 def drop_exports(sae: Sae) -> None:
     sae.files.filter(kind=SaeFile.Kind.EXPORT).delete()
-    library().drop_exports(sae.id)
+    library().drop(sae.id, "exports")
 
 
 def bytes_on_disk(sae: Sae) -> int:
@@ -265,16 +237,40 @@ def bytes_on_disk(sae: Sae) -> int:
     return size_of(library().home(sae.id))
 
 
+def bytes_freed(*saes: Sae) -> int:
+    """What deleting these gives back: files that others share stay on the disk."""
+    return freed_by_removing(*(library().home(sae.id) for sae in saes))
+
+
+def has_source(sae: Sae) -> bool:
+    """Whether anything of what was downloaded is kept: it can be removed, see drop_source()."""
+    return sae.files.filter(kind=SaeFile.Kind.SOURCE).exists()
+
+
+def drop_source(sae: Sae) -> int:
+    """Remove what was downloaded of a converted SAE. Bytes that this freed. Raises DataMissing.
+
+    The caller holds the SAE. A new conversion downloads it again.
+    """
+    shelf = library()
+    freed = freed_by_removing(shelf.source(sae.id))
+    sae.files.filter(kind=SaeFile.Kind.SOURCE).delete()
+    finish(sae)
+    shelf.drop(sae.id, "source")
+    return freed
+
+
 @transaction.atomic
 def delete_but_keep(sae: Sae) -> Path | None:
     """Remove the row and move its files to `kept/`: both or neither. The caller holds the SAE."""
-    label = {"name": sae.name, "repo": sae.hf_repo_id, "path": sae.hf_filepath}
+    label = {"name": sae.name, "repo": sae.repo_id or sae.import_root, "path": sae.where}
     Sae.objects.filter(id=sae.id).delete()
     return library().keep(sae.id, label)
 
 
 def finish(sae: Sae) -> None:
     """Everything is on disk and certified: sizes and times of the row."""
+    library().drop_parts(sae.id)  # a worker that was killed may have left some
     sae.local_path = library().relative(library().home(sae.id))
     sae.file_size_bytes = sum(sae.files.values_list("size", flat=True))
     sae.missing_facts = []

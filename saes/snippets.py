@@ -22,8 +22,10 @@ def snippets_for(sae: Sae) -> list[Snippet]:
     library = Library(settings.DATA_DIR)
     found = [_pytorch(sae, library.native(sae.id) / "checkpoint.safetensors")]
     if _saelens_reads(sae):
-        found.append(_from_disk(library.source(sae.id) / sae.hf_filepath))
-        if sae.hf_repo_type == "model" and sae.hf_filepath != ".":  # SAELens asks for folder/file
+        if sae.placement != Sae.Placement.IN_PLACE:
+            found.append(_from_disk(library.source(sae.id) / sae.where))
+        # SAELens asks for folder/file.
+        if sae.hf_repo_id and sae.hf_repo_type == "model" and sae.hf_filepath != ".":
             found.append(_from_hub(sae))
     return found
 
@@ -49,7 +51,7 @@ def _saelens_reads(sae: Sae) -> bool:
 def _from_disk(folder: Path) -> Snippet:
     return Snippet(
         "SAELens, from this disk",
-        "Needs sae-lens 6 or newer. Reads the files as they were downloaded.",
+        "Needs sae-lens 6 or newer. Reads the files as they came.",
         f"from sae_lens import SAE\n\nsae = SAE.load_from_disk({str(folder)!r})\n",
     )
 

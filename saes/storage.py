@@ -1,28 +1,34 @@
-"""The data directory: part files, hashes, free space, publishing by rename, one worker per SAE.
+"""The data directory: its folders, hashes, free space, publishing by rename, one worker per SAE.
 
-One SAE: `saes/<id>/parts/` (unfinished), `source/` (as downloaded), `native/` (converted).
+One SAE: `saes/<id>/parts/` (unfinished), `source/` (as it came), `native/` (converted).
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
-from saes.errors import Conflict, DataMissing, DiskFull, HashMismatch, UnsafeName
+from saes import growing, locks
+from saes.errors import Conflict, DataAway, DataMissing, DiskFull, UnsafeName
 
 CHUNK = 4 * 2**20
+FLUSH_EVERY = 64 * 2**20  # bytes: what is on the disk already need not be waited for at the end
 MARGIN = 64 * 2**20  # left free on the disk beside what a job needs
-_ID = re.compile(r"[a-z]+_[0-9a-f]{12}")
+MARK = ".mistudio"  # in saes/: whose data directory it is
+ID = re.compile(r"[a-z]+_[0-9a-f]{12}")
 Tick = Callable[[int], None]
+Guard = Callable[["Library", bool], None]  # see mounted.py
 
 
 @dataclass(frozen=True)
@@ -54,65 +60,6 @@ class Kept:
     label: Mapping[str, str]
 
 
-class PartFile:
-    """Bytes of one file as far as they came, hashed as they are written.
-
-    It is named by the hash it must have: a file that changed on the Hub starts a new part.
-    """
-
-    def __init__(self, path: Path, expected: Expected, tick: Tick) -> None:
-        self.path, self.expected = path, expected
-        self._sha256 = hashlib.sha256()
-        self._git_sha1 = hashlib.sha1(f"blob {expected.size}\0".encode(), usedforsecurity=False)
-        if path.exists() and path.stat().st_size > expected.size:
-            path.unlink()
-        self.size = 0
-        with disk_errors():
-            self._file: IO[bytes] = path.open("ab")
-        with path.open("rb") as written:
-            while chunk := written.read(CHUNK):
-                self._count(chunk)
-                tick(self.size)
-
-    def _count(self, chunk: bytes) -> None:
-        self._sha256.update(chunk)
-        if self.expected.git_sha1:
-            self._git_sha1.update(chunk)
-        self.size += len(chunk)
-
-    def write(self, chunk: bytes) -> None:
-        with disk_errors():
-            self._file.write(chunk)
-            self._file.flush()
-        self._count(chunk)
-
-    def publish(self, target: Path) -> Written:
-        """Check the hash, flush to disk, rename. Raises HashMismatch; the bytes are gone then."""
-        digest = self._sha256.hexdigest()
-        actual = digest if self.expected.sha256 else self._git_sha1.hexdigest()
-        on_disk = os.fstat(self._file.fileno()).st_size
-        if not on_disk == self.size == self.expected.size or actual != self.expected.oid:
-            self.close()
-            self.path.unlink()
-            raise HashMismatch(f"{target.name}: the bytes that came are not those of the Hub.")
-        with disk_errors():
-            os.fsync(self._file.fileno())
-            self.close()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self.path.rename(target)
-            sync(target.parent)
-        return Written(target, self.size, digest)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
 @contextmanager
 def disk_errors() -> Iterator[None]:
     """What the disk refuses, in words: DiskFull or DataMissing."""
@@ -128,12 +75,22 @@ def disk_errors() -> Iterator[None]:
 class Library:
     """The data directory. Every path of it is made here."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, guard: Guard = lambda shelf, opening: None) -> None:
+        self.root, self._guard = root, guard
+
+    def require_there(self, *, opening: bool = False) -> None:
+        """Raises DataAway where the data directory, or the disk with its SAEs, is away."""
+        if not self.root.is_dir():
+            raise DataAway("The data directory is not there; is its disk mounted?")
+        self._guard(self, opening)
+
+    @property
+    def mark(self) -> Path:
+        return self.root / "saes" / MARK
 
     def home(self, sae_id: str) -> Path:
         """The folder of one SAE. Only ids that the server made itself become paths."""
-        if not _ID.fullmatch(sae_id):
+        if not ID.fullmatch(sae_id):
             raise UnsafeName(f"{sae_id!r} is not an id of this server.")
         return self.root / "saes" / sae_id
 
@@ -150,45 +107,47 @@ class Library:
         Waits for it, calling `check` often; raises Conflict after `seconds`. The kernel takes it
         from a process that ends, however that ends.
         """
-        locks = self.root / "run" / "locks"
-        with disk_errors():
-            locks.mkdir(parents=True, exist_ok=True)
-            file = (locks / sae_id).open("w")
-        with file:
-            end = time.monotonic() + seconds
-            while not _try_lock(file):
-                check()
-                if time.monotonic() > end:
-                    raise Conflict("A worker is still at this SAE; try again in a moment.")
-                time.sleep(0.05)
+        lock, end = self.root / "run" / "locks" / sae_id, time.monotonic() + seconds
+        if not self.root.is_dir():
+            self.require_there()
+        while (file := _taken(lock)) is None:
+            check()
+            if time.monotonic() > end:
+                raise Conflict("A worker is still at this SAE; try again in a moment.")
+            time.sleep(0.05)
+        try:
             yield
+        finally:
+            if not self.home(sae_id).exists():  # nobody needs the lock any more
+                lock.unlink(missing_ok=True)
+            file.close()
 
-    def part(self, sae_id: str, expected: Expected, tick: Tick) -> PartFile:
-        """The part file of one download. `tick` is called while an earlier part is read again."""
-        parts = self.home(sae_id) / "parts"
-        with disk_errors():
-            parts.mkdir(exist_ok=True)
-        return PartFile(parts / expected.oid, expected, tick)
-
-    def part_size(self, sae_id: str, expected: Expected) -> int:
-        path = self.home(sae_id) / "parts" / expected.oid
-        return path.stat().st_size if path.exists() else 0
+    def parts(self, sae_id: str) -> Path:
+        """The folder of the SAE's part files."""
+        return self.home(sae_id) / "parts"
 
     def open_home(self, sae_id: str) -> Path:
         """Make the SAE's folder. Raises DataMissing where the data directory itself is away."""
-        if not self.root.is_dir():
-            raise DataMissing("The data directory is not there; is its disk mounted?")
+        self.require_there(opening=True)
         home = self.home(sae_id)
         with disk_errors():
             home.mkdir(parents=True, exist_ok=True)
         return home
 
+    def upload(self, upload_id: str) -> Path:
+        """The folder of files that a browser sent."""
+        if not ID.fullmatch(upload_id):
+            raise UnsafeName(f"{upload_id!r} is not an id of this server.")
+        return self.root / "uploads" / upload_id
+
     def export(self, sae_id: str, format: str) -> Path:
         """The SAE in another format; `format` is a slug of ours."""
         return self.home(sae_id) / "exports" / format
 
-    def drop_exports(self, sae_id: str) -> None:
-        self._drop(sae_id, "exports")
+    def drop(self, sae_id: str, folder: str) -> None:
+        """Remove one of the folders of the SAE."""
+        if not self.home(sae_id).is_symlink():
+            shutil.rmtree(self.home(sae_id) / folder, ignore_errors=True)
 
     @contextmanager
     def draft(self, final: Path) -> Iterator[Path]:
@@ -208,12 +167,11 @@ class Library:
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
 
-    def drop_parts(self, sae_id: str) -> None:
-        self._drop(sae_id, "parts")
+    def has_parts(self, sae_id: str) -> bool:
+        return self.parts(sae_id).is_dir()
 
-    def _drop(self, sae_id: str, name: str) -> None:
-        if not self.home(sae_id).is_symlink():
-            shutil.rmtree(self.home(sae_id) / name, ignore_errors=True)
+    def drop_parts(self, sae_id: str) -> None:
+        self.drop(sae_id, "parts")
 
     def remove(self, sae_id: str) -> None:
         """Remove the SAE's own folder and nothing else. One that is gone already is no error."""
@@ -232,11 +190,11 @@ class Library:
         home, kept = self.home(sae_id), self.root / "kept" / sae_id
         self.drop_parts(sae_id)
         shutil.rmtree(home / "native.draft", ignore_errors=True)
-        self.drop_exports(sae_id)
+        self.drop(sae_id, "exports")
         if not home.is_dir() or not size_of(home):
             return None
         with disk_errors():
-            (home / "kept.json").write_text(json.dumps(label), encoding="utf-8")
+            write_label(home, label)
             kept.parent.mkdir(exist_ok=True)
             home.rename(kept)
         return kept
@@ -245,11 +203,11 @@ class Library:
         folder = self.root / "kept"
         if not folder.is_dir():
             return []
-        folders = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+        folders = [it for it in sorted(folder.iterdir()) if it.is_dir() and not it.is_symlink()]
         return [Kept(path.name, size_of(path), _label(path)) for path in folders]
 
     def remove_kept(self, name: str) -> None:
-        if not _ID.fullmatch(name):
+        if not ID.fullmatch(name):
             raise UnsafeName(f"{name!r} is not a folder of this server.")
         folder = self.root / "kept" / name
         if not folder.is_dir():
@@ -264,12 +222,15 @@ class Library:
         return shutil.disk_usage(self.root).free
 
 
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _taken(lock: Path) -> IO[str] | None:
+    with disk_errors():
+        return locks.take(lock)
+
+
+def write_label(folder: Path, label: Mapping[str, str]) -> None:
+    """Say in a folder of `kept/` what it was."""
+    (folder / "kept.json").unlink(missing_ok=True)  # a link would be written through
+    (folder / "kept.json").write_text(json.dumps(label), encoding="utf-8")
 
 
 def _label(folder: Path) -> Mapping[str, str]:
@@ -278,6 +239,39 @@ def _label(folder: Path) -> Mapping[str, str]:
     except (OSError, ValueError):
         return {}  # files that somebody put there by hand
     return label if isinstance(label, dict) else {}
+
+
+def remove_folder(folder: Path) -> None:
+    """One that is not there, or that somebody else removes, is no error."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def link(path: Path, target: Path) -> bool:
+    """Another name of a file, in place of what is there. False where the disk has no such thing."""
+    draft = target.with_name(f"{target.name}.link")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.unlink(missing_ok=True)
+        os.link(path, draft, follow_symlinks=False)
+    except OSError:
+        return False
+    with disk_errors():
+        draft.replace(target)
+        sync(target.parent)
+    return True
+
+
+def freed_by_removing(*folders: Path) -> int:
+    """Bytes that the disk gets back: files that other SAEs name as well stay."""
+    inside: Counter[tuple[int, int]] = Counter()
+    freed = 0
+    for path in chain.from_iterable(folder.rglob("*") for folder in folders):
+        with suppress(FileNotFoundError):
+            it = path.lstat()
+            inside[it.st_dev, it.st_ino] += 1
+            if stat.S_ISREG(it.st_mode) and inside[it.st_dev, it.st_ino] == it.st_nlink:
+                freed += it.st_size
+    return freed
 
 
 def size_of(folder: Path) -> int:
@@ -290,10 +284,12 @@ def size_of(folder: Path) -> int:
 
 
 def sha256_of(path: Path, tick: Tick = lambda done: None) -> str:
+    """Of a file that may still grow, too. May raise Stopped then."""
     digest = hashlib.sha256()
     done = 0
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        size = os.fstat(file.fileno()).st_size
+        while chunk := growing.read(file, path, min(CHUNK, size - done)):
             digest.update(chunk)
             done += len(chunk)
             tick(done)

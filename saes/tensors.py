@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from saes import growing
+
 Bits = NDArray[Any]  # unsigned integers as wide as the dtype
 Floats = NDArray[np.float64]
 Index = tuple[slice, ...]
@@ -163,7 +165,18 @@ class Stored(LazyTensor):
             path, offset = self._place
             mapped = np.memmap(path, BITS[self.dtype], "r", offset, self.shape, order=self._order)
             self._map = np.asarray(mapped)
+        growing.wait_for(self._place[0], *self._bytes(index))
         return self._map[index]
+
+    def _bytes(self, index: Index) -> tuple[int, int]:
+        """Where the bytes of a block lie in the file, and perhaps others between them."""
+        start, stop, _ = index[self._slow_axis].indices(self.shape[self._slow_axis])
+        line = self.nbytes // max(1, self.shape[self._slow_axis])
+        return self._place[1] + start * line, self._place[1] + stop * line
+
+    @property
+    def _slow_axis(self) -> int:
+        return -1 if self._order == "F" else 0
 
 
 class Transposed(LazyTensor):

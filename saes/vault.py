@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Collection
 from datetime import timedelta
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from mistudio import keyfiles
 from saes.errors import BadToken
-from saes.models import HubToken
+from saes.models import HubToken, Job
 
 LONGEST_REQUEST = timedelta(hours=1)
 LONG_ENOUGH = 12  # of a shorter token four letters would tell too much
@@ -35,10 +36,11 @@ def keep_for_one_job(owner: User | None, token: str) -> HubToken:
     return HubToken.objects.create(owner=owner, for_one_job=True, **_hidden(token))
 
 
-def wipe(row_id: int | None) -> None:
-    """Remove a token that was for one job only; others stay."""
-    if row_id is not None:
-        HubToken.objects.filter(id=row_id, for_one_job=True).delete()
+def wipe(row_ids: Collection[int]) -> None:
+    """Remove tokens that were for this work alone; others stay, and what other jobs still need."""
+    if row_ids:
+        rows = HubToken.objects.filter(id__in=set(row_ids), for_one_job=True)
+        rows.exclude(job__state__in=Job.ACTIVE).delete()
 
 
 def wipe_unused(row: HubToken) -> None:
@@ -93,3 +95,7 @@ def take_server_token(token: str) -> None:
         keep(None, token)
     else:
         HubToken.objects.filter(owner=None, for_one_job=False).delete()
+
+
+def named(user: User | None, name: str) -> HubToken:
+    raise NotImplementedError

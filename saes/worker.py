@@ -16,10 +16,10 @@ from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
 from mistudio.lifeline import die_with
-from saes import jobs, recovery
+from saes import recovery
+from saes.queueing import FUNCTION, QUEUE
 
 log = logging.getLogger(__name__)
-FUNCTION = "saes.jobs.run"
 # What RQ raises over an entry that is no entry.
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, AssertionError, OverflowError)
 
@@ -63,11 +63,15 @@ class SaeWorker(Worker):
         finally:
             connections.close_all()  # a fork must not share one
 
+    def maintain_heartbeats(self, job: Job, execution: Any) -> None:
+        """While the queue is away the job goes on: ending over it would end the horse, too."""
+        with suppress(RedisError):
+            super().maintain_heartbeats(job, execution)
+
     def handle_work_horse_killed(self, job: Job, retpid: Any, ret_val: Any, rusage: Any) -> None:
         """Killed, by the system for want of memory or by hand: nothing of the job itself ran on."""
         try:
-            for job_id in job.args[:1]:
-                recovery.horse_died(job_id, retpid)
+            recovery.horse_died(retpid)
         except (DatabaseError, RedisError):
             log.warning("the death of a job's process could not be noted; recovery will find it")
         finally:
@@ -83,7 +87,7 @@ class SaeWorker(Worker):
 
 def make_worker() -> SaeWorker:
     # The queue reads entries too, when it tidies up: by the same class.
-    queue = django_rq.get_queue(jobs.QUEUE, job_class=SaeQueueJob)
+    queue = django_rq.get_queue(QUEUE, job_class=SaeQueueJob)
     return SaeWorker(
         [queue],
         connection=queue.connection,

@@ -17,10 +17,10 @@
 
   const cards = () => all(".live[data-active=yes]");
 
-  /* A card is covered while an open socket was asked to follow its SAE. */
+  /* A card is covered while an open socket was asked to follow its SAE, or its job. */
   const covered = (card) => {
     const socket = card.closest("[ws-connect]");
-    return open.has(socket) && socket.getAttribute("ws-connect").includes(card.dataset.sae);
+    return open.has(socket) && socket.getAttribute("ws-connect").includes(card.dataset.sae ?? card.dataset.job);
   };
 
   on("htmx:wsOpen", (event) => open.add(event.target));
@@ -85,9 +85,10 @@
     attributeFilter: ["data-announce", "data-phase"],
   });
 
-  // A morph must neither close what the user opened nor overwrite what is being typed.
-  Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) =>
-    !(node === document.activeElement && node.matches("input, select, textarea"));
+  // A morph must neither close what the user opened nor overwrite what is being typed, or newer.
+  Idiomorph.defaults.callbacks.beforeNodeMorphed = (node, offered) =>
+    !(node === document.activeElement && node.matches("input, select, textarea"))
+    && !(node.matches?.(".live") && offered.matches?.(".live") && isOlder(offered, node));
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
     !(name === "open" && node.matches("details, dialog"));
 
@@ -117,12 +118,16 @@
 
   // --- dialogs ----------------------------------------------------------------------------------
 
-  /* A fetched dialog opens at once and leaves the page when it closes. The browser itself gives
-     the focus back to where it was, and closes on Escape. */
-  on("htmx:afterSwap", () => {
+  /* A fetched dialog opens at once and leaves the page when it closes. The browser itself closes it
+     on Escape and gives the focus back to what asked for it, unless the page was renewed meanwhile. */
+  on("htmx:afterSwap", (event) => {
     const dialog = document.querySelector("dialog[data-show]:not([open])");
     if (!dialog) return;
-    dialog.addEventListener("close", () => dialog.remove());
+    const { path } = event.detail.requestConfig;
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      if (document.activeElement === document.body) document.querySelector(`[hx-get="${path}"]`)?.focus();
+    });
     dialog.showModal();
   });
   click("[data-close]", (button, event) => {
@@ -197,4 +202,36 @@
     menu.open = false;
     menu.querySelector("summary").focus();
   });
+
+  // --- the page Activity ------------------------------------------------------------------------
+
+  const POLL_EVERY = 5000; // what waits further behind, and jobs that are new, come by asking
+  setInterval(() => {
+    if (!document.hidden) all("[data-poll]").forEach((part) => htmx.trigger(part, "mistudio:refresh"));
+  }, POLL_EVERY);
+
+  /* A row may have left the page while news of it was on its way. */
+  on("htmx:wsBeforeMessage", (event) => {
+    const [, id] = / id="([\w-]+)"/.exec(event.detail.message) ?? [];
+    if (id && !document.getElementById(id)) event.preventDefault();
+  });
+
+  on("mistudio:steered", (event) => {
+    document.querySelector("dialog[open]")?.close();
+    const place = document.getElementById("said");
+    place.hidden = false;
+    place.textContent = document.getElementById("announcer").textContent = event.detail.said;
+    all("[data-poll]").forEach((part) => htmx.trigger(part, "mistudio:refresh"));
+  });
+
+  /* A row that changes or moves keeps the focus: on the same place, or on the row's next one. */
+  let focused = null;
+  on("focusin", ({ target }) => { focused = target.closest(".job, .activity-tools") && target.id; });
+  const refocus = () => {
+    if (!focused || document.activeElement !== document.body) return;
+    const row = focused.replace(/-\w+$/, "");
+    (document.getElementById(focused) ?? document.querySelector(`[id="${row}"] a`))?.focus();
+  };
+  on("htmx:afterSwap", refocus);
+  on("htmx:oobAfterSwap", refocus);
 })();

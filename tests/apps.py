@@ -1,6 +1,8 @@
 """The real product for tests: `manage.py start` as a process, on a data directory of its own."""
 
+import itertools
 import os
+import random
 import re
 import signal
 import socket
@@ -9,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
@@ -24,10 +27,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = {"mistudio.web": "web", "sae_worker": "worker"}
 
 
+# Below those that the system gives to whoever asks for any: between the look and the start of an
+# app, a connection of another test would take the port.
+PORTS = itertools.cycle(random.sample(range(10_000, 30_000), 20_000))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always a next one")
 
 
 def clean_environment(data_dir: Path, **variables: str) -> dict[str, str]:

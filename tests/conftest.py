@@ -1,17 +1,37 @@
 """What tests of several parts share: the real product as a process."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from django.core.management.commands import flush
+from pytest_django import DjangoDbBlocker
 
+from tests import quick
 from tests.apps import App, make_app
 from tests.hub import LocalHub
+from tests.turns import turn
 
 
 class StartApp(Protocol):
     def __call__(self, *arguments: str, data_dir: Path | None = None, **variables: str) -> App: ...
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A test that commits leaves the database as it was migrated, and quickly."""
+    with django_db_blocker.unblock():
+        put_back = quick.rows_as_they_are()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "emit_post_migrate_signal", put_back)
+        yield
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from mistudio.settings import *
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real ones are slow
+MIDDLEWARE = [it.replace("whitenoise.middleware.WhiteNoiseMiddleware", "tests.quick.ScannedOnce")
+              for it in MIDDLEWARE]  # fmt: skip
 # In a file: a database in memory is shared badly between the threads of one job.
 DATABASES["default"].setdefault("TEST", {})
 if not DATABASE_URL:

@@ -80,6 +80,7 @@ class Deleting(Rows):
             "form": DeleteForm(),
             "doomed": doomed,
             "total": sum(it.size for it in doomed),
+            "freed": services.bytes_freed(*saes),
             "action": action,
             "box": ACTION_CHECKBOX_NAME,
         }
@@ -90,14 +91,14 @@ class Deleting(Rows):
         """Each by itself: what is refused does not stop the others."""
         done, freed, refused = 0, 0, []
         for sae in saes:
-            size = services.bytes_on_disk(sae)
+            size = services.bytes_on_disk(sae) if keep_files else services.bytes_freed(sae)
             try:
                 kept = steering.delete_sae(who(request), sae, keep_files=keep_files)
             except SaeError as error:
                 refused.append(f"{sae}: {error}")
                 continue
             done, freed = done + 1, freed + size
-            what = f"its files are in {kept}" if kept else f"{filesize(size)} of files removed"
+            what = f"its files are in {kept}" if kept else f"{filesize(size)} freed"
             self.note(request, [sae], f"Deleted; {what}.", DELETION)
         where = "kept in the folder kept/" if keep_files else "freed"
         self.tell(request, f"{done} deleted, {filesize(freed)} {where}", refused)

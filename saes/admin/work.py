@@ -3,17 +3,17 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote
-from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from saes import roles, steering
+from saes import activity, roles, steering
 from saes.admin.rows import Rows, badge, bar, block, link, who
-from saes.errors import Conflict
-from saes.models import Job
+from saes.models import Batch, Job
+from saes.templatetags.activity import waits
 from saes.templatetags.parts import shown_state
 from saes.templatetags.values import filesize
 
@@ -36,9 +36,11 @@ class JobAdmin(Rows):
     date_hierarchy = "created_at"
     hidden = frozenset({"token", "lease", "traceback"})
     exclude = ("token", "lease")
-    actions = ("retry", "cancel", "pause", "resume")
+    actions = ("retry", "cancel", "pause", "resume", "front")
     SHOWN: ClassVar[Fieldsets] = [
-        (None, {"fields": ("kind", "sae_link", "target", "state_badge", "created_by")}),
+        (None, {"fields": (
+            "kind", "sae_link", "target", "state_badge", "waits", "batch_link", "created_by",
+        )}),
         ("How far it is", {"fields": (
             "stage", "message", "bar", "file_name", "file_index", "file_count", "bytes_shown",
             "bytes_reserved",
@@ -81,6 +83,16 @@ class JobAdmin(Rows):
     def sae_link(self, job: Job) -> SafeString:
         return link(reverse("admin:saes_sae_change", args=[quote(job.sae_id)]), job.sae)
 
+    @admin.display(description="batch", ordering="batch")
+    def batch_link(self, job: Job) -> SafeString | str:
+        if job.batch is None:
+            return "–"
+        return link(reverse("admin:saes_batch_change", args=[quote(job.batch.pk)]), job.batch)
+
+    @admin.display(description="waits for")
+    def waits(self, job: Job) -> str:
+        return waits(job) if job.state == Job.State.QUEUED else "–"
+
     @admin.display(description="bytes")
     def bytes_shown(self, job: Job) -> str:
         speed = f", {filesize(job.bytes_per_second)} a second" if job.bytes_per_second else ""
@@ -92,25 +104,67 @@ class JobAdmin(Rows):
 
     @admin.action(description="Retry", permissions=["steer"])
     def retry(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
-        user = who(request)
-        self.carry_out(request, chosen, "retried", lambda job: steering.retry_job(user, job))
+        self._steer(request, "retry", "retried", chosen)
 
     @admin.action(description="Cancel", permissions=["steer"])
     def cancel(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
-        user = who(request)
-        self.carry_out(request, chosen, "cancelled", lambda job: _cancel(user, job))
+        self._steer(request, "cancel", "cancelled", chosen)
 
     @admin.action(description="Pause", permissions=["steer"])
     def pause(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
-        user = who(request)
-        self.carry_out(request, chosen, "paused", lambda job: steering.pause(user, job))
+        self._steer(request, "pause", "paused", chosen)
 
     @admin.action(description="Resume", permissions=["steer"])
     def resume(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
-        user = who(request)
-        self.carry_out(request, chosen, "resumed", lambda job: steering.resume(user, job))
+        self._steer(request, "resume", "resumed", chosen)
+
+    @admin.action(description="Move to the front", permissions=["steer"])
+    def front(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
+        self._steer(request, "front", "moved to the front", chosen)
+
+    def _steer(self, request: HttpRequest, verb: str, done: str, chosen: QuerySet[Job]) -> None:
+        """All of them at once; those that cannot be changed so are left, and told."""
+        rows = Job.objects.filter(id__in=list(chosen.values_list("id", flat=True)))
+        changed = steering.steered(who(request), verb, rows)
+        LogEntry.objects.log_actions(
+            who(request).pk, rows.filter(id__in=changed), CHANGE, f"{done.capitalize()}."
+        )
+        others = rows.exclude(id__in=changed)
+        left = [f"{job} is {job.get_state_display().lower()}." for job in others]
+        self.tell(request, f"{len(changed)} {done}", left)
 
 
-def _cancel(user: User, job: Job) -> None:
-    if not steering.cancel(user, job):
-        raise Conflict("It has ended already.")
+@admin.register(Batch)
+class BatchAdmin(Rows):
+    """What was asked for at once. Its jobs are steered in their own list, or on Activity."""
+
+    list_display = ("id", "name", "hf_repo_id", "jobs_link", "created_by", "created_at")
+    list_select_related = ("created_by",)
+    search_fields = ("id", "name", "hf_repo_id")
+    date_hierarchy = "created_at"
+    fields = ("name", "hf_repo_id", "hf_commit", "jobs_link", "states", "created_by", "created_at")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
+        mine = roles.visible_jobs(who(request)).filter(batch=OuterRef("pk"))
+        return Batch.objects.filter(Exists(mine)).select_related("created_by")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return who(request).has_perm("saes.view_job")  # whoever sees jobs sees what they belong to
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # its jobs are the history of their SAEs
+
+    @admin.display(description="jobs")
+    def jobs_link(self, batch: Batch) -> SafeString:
+        jobs = reverse("admin:saes_job_changelist")
+        return link(f"{jobs}?batch__id__exact={batch.pk}", "its jobs")
+
+    @admin.display(description="how far they are")
+    def states(self, batch: Batch) -> str:
+        whole = activity.summary(batch, Job.objects.all())
+        told = [f"{count:,} {state}" for state, count in whole.states.items() if count]
+        return ", ".join(told)

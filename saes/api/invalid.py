@@ -30,6 +30,8 @@ WORDS = {
     "dict_type": "should be an object",
     "model_attributes_type": "should be an object",
     "model_type": "should be an object",
+    "one_or_several": "should have one of sae_id and saes, and not both",
+    "which_jobs": "should have one of job_ids, batch_id and all, and no other of them",
 }
 
 

@@ -12,7 +12,19 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
 
-from saes.api import features, files, hub, invalid, jobs, library
+from saes.api import (
+    features,
+    files,
+    hub,
+    imports,
+    invalid,
+    jobs,
+    library,
+    many,
+    storage,
+    trainings,
+    uploads,
+)  # fmt: skip
 from saes.api.access import READ
 from saes.api.middleware import PLAIN, problem
 from saes.errors import BadRequest, NotFound, SaeError
@@ -41,7 +53,10 @@ api = NinjaAPI(
     docs_decorator=csp_update({"img-src": [SELF, "data:"]}),
     urls_namespace="api",
 )
-for router in (hub.router, library.router, features.router, files.router, jobs.router):
+for router in (
+    hub.router, imports.router, trainings.router, uploads.router, library.router, features.router,
+    files.router, many.router, jobs.router, storage.router,
+):  # fmt: skip
     api.add_router("", router)
 
 

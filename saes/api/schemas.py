@@ -42,6 +42,9 @@ class SaeAnswer(Schema):
     hf_filepath: str | None
     hf_revision: str | None
     hf_commit: str | None
+    import_root: str | None
+    import_path: str | None
+    placement: str | None
     training_id: str | None
     model_name: str | None
     model_id: str | None
@@ -87,6 +90,10 @@ class JobAnswer(Schema):
     status: str
     target: str | None
     stage: str | None
+    batch_id: str | None
+    publication_id: str | None
+    waits_for: str | None
+    wait_until: datetime | None
     message: str
     progress: float
     file: str | None
@@ -104,3 +111,33 @@ class JobAnswer(Schema):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+
+
+class Brought(Schema):
+    """`sae_ids` are on their way now, each with its job; `already_here` were before."""
+
+    batch_id: str | None
+    jobs: list[str]
+    sae_ids: list[str]
+    already_here: list[str]
+
+
+class BatchAnswer(Schema):
+    id: str
+    name: str
+    hf_repo_id: str | None
+    hf_commit: str | None
+    created_by: str | None
+    created_at: datetime
+    total: int
+    states: dict[str, int]
+    progress: float
+    bytes_done: int
+    bytes_total: int
+    unknown_sizes: int
+
+
+class Changed(Schema):
+    """How many jobs a wish for many has changed."""
+
+    changed: int

@@ -33,7 +33,7 @@ PER_SECOND = 1000  # frames to one client
 MOST_AT_ONCE = 200  # SAEs in one round
 MOST_SENT = 256 * 1024  # bytes of answers in one round, roughly
 MOST_BAD = 100  # frames that were not understood
-AT_REST = (Sae.Status.READY, Sae.Status.ERROR)
+AT_REST = (Sae.Status.READY, Sae.Status.ERROR, None)
 
 
 class EventConsumer(LiveConsumer):
@@ -62,8 +62,9 @@ class EventConsumer(LiveConsumer):
         self.wake.set()
 
     async def look_again(self, event: dict[str, Any]) -> None:
-        if self.watch.topics(event["sae_id"]):
-            await super().look_again(event)
+        followed = [sae_id for sae_id in event["sae_ids"] if self.watch.topics(sae_id)]
+        if followed:
+            await super().look_again({**event, "sae_ids": followed})
 
     # --- one round --------------------------------------------------------------------------------
 
@@ -156,7 +157,7 @@ class EventConsumer(LiveConsumer):
 
     async def _tell(self, sae_id: str, state: dict[str, dict[str, Any]]) -> None:
         followed = self.watch.topics(sae_id)
-        moving = state["download"]["status"] not in AT_REST
+        moving = any(it["status"] not in AT_REST for it in state.values())
         self.watch.keep_an_eye(sae_id, moving=moving and bool(followed))
         for channel in followed:
             data = state[channel.topic]

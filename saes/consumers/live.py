@@ -104,7 +104,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def look_again(self, event: dict[str, Any]) -> None:
         if not self.ended:
-            self.watch.look_at([event["sae_id"]])
+            self.watch.look_at(event["sae_ids"])
             self.wake.set()
 
     # --- the one task that reads and sends --------------------------------------------------------

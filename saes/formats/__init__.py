@@ -5,8 +5,19 @@ from dataclasses import dataclass
 
 from saes.errors import NotThisFormat, SeveralSaes, UnknownFormat
 from saes.formats.apollo import Apollo
+from saes.formats.archive import ArchiveSource
 from saes.formats.bare import Bare
-from saes.formats.base import ROOT, Format, Given, SaeInfo, Source, Tree, inside, parent
+from saes.formats.base import (
+    LEVELS_ABOVE,
+    ROOT,
+    Format,
+    Given,
+    SaeInfo,
+    Source,
+    Tree,
+    inside,
+    parent,
+)
 from saes.formats.circuit_tracer_clt import CircuitTracerClt
 from saes.formats.circuit_tracer_transcoder import CircuitTracerTranscoder
 from saes.formats.connor_rob_hook_z import ConnorRobHookZ
@@ -52,9 +63,11 @@ FORMATS: tuple[Format, ...] = (
     MiStudio(),
     Bare(),
 )
-LEVELS_ABOVE = 3  # how many folders may lie between one of its files and the SAE's own
 
-__all__ = ["FORMATS", "FolderSource", "Found", "by_slug", "find_saes", "identify", "only_sae"]
+__all__ = [
+    "FORMATS", "ArchiveSource", "FolderSource", "Found", "by_slug", "find_saes", "identify",
+    "only_sae",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

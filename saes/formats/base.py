@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from saes.reference import Reference
 
 ROOT = "."  # the `where` of an SAE whose files lie at the root
+LEVELS_ABOVE = 3  # how many folders may lie between one of its files and the SAE's own
 
 
 class Origin(StrEnum):
@@ -23,6 +24,7 @@ class Origin(StrEnum):
     FILE = "file"
     PATH = "path"
     CATALOGUE = "catalogue"
+    TRAINING = "training"  # the record of its run
     USER = "user"
     INFERRED = "inferred"
 

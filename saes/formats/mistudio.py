@@ -119,8 +119,9 @@ class MiStudio:
 
     def save(self, sae: Sae, target: Path, progress: Reporter) -> list[Path]:
         checkpoint, metadata = target / CHECKPOINT, target / METADATA
-        write_safetensors(checkpoint, stored(sae.tensors), {"format": self.slug}, progress)
-        write_json(metadata, _metadata(sae))
+        tensors = stored(sae.tensors)
+        write_json(metadata, _metadata(sae))  # first: the weights are compared as they are written
+        write_safetensors(checkpoint, tensors, {"format": self.slug}, progress)
         return [checkpoint, metadata]
 
     def reference(self, source: Folder, where: str, given: Given) -> "Reference":

@@ -47,3 +47,12 @@ def hints_from(where: str, repo_id: str | None = None) -> Facts:
         "hook_type": site_of(where) or site_of(repo),
     }
     return {name: Fact(value, Origin.PATH) for name, value in told.items() if value is not None}
+
+
+def hub_name_in(path: str) -> str:
+    """The repository, where a path leads through a Hugging Face cache; else nothing."""
+    for part in path.split("/"):
+        owner, _, name = part.removeprefix("models--").partition("--")
+        if part.startswith("models--") and owner and name:
+            return f"{owner}/{name}"
+    return ""

@@ -8,7 +8,7 @@ import httpx2
 from huggingface_hub import errors as hf_errors
 
 from saes import errors
-from saes.hub.http import ServerTrouble, TooManyRequests, rate_limited
+from saes.hub.http import ServerTrouble
 
 # What the client raises where an answer is not what a Hub says.
 MISBEHAVIOUR = (
@@ -30,6 +30,7 @@ class Asked:
     repo_id: str
     with_token: bool
     file: str = ""
+    writes: bool = False
 
 
 @contextmanager
@@ -37,12 +38,10 @@ def explained(asked: Asked) -> Iterator[None]:
     """Turns every failure of a call to the Hub into a SaeError."""
     try:
         yield
-    except TooManyRequests as error:
-        raise rate_limited(error.retry_after) from error
     except ServerTrouble as error:
         raise _in_trouble(asked, error.status) from error
     except hf_errors.OfflineModeIsEnabled as error:
-        raise errors.HubUnreachable("miStudio is in offline mode (HF_HUB_OFFLINE).") from error
+        raise errors.Offline("miStudio is in offline mode (HF_HUB_OFFLINE).") from error
     except hf_errors.HFValidationError as error:
         raise errors.BadName(f"{asked.repo_id!r} is not a repository id.") from error
     except hf_errors.HfHubHTTPError as error:
@@ -67,7 +66,12 @@ def _refusal(error: hf_errors.HfHubHTTPError, asked: Asked) -> errors.SaeError:
     if isinstance(error, hf_errors.RepositoryNotFoundError) or status in (401, 404):
         return not_found(asked)
     if status == 403:
-        return errors.AccessDenied(f"This token may not read {asked.repo_id}.")
+        may_not = "write to" if asked.writes else "read"
+        return errors.AccessDenied(f"This token may not {may_not} {asked.repo_id}.")
+    if status == 409:
+        return errors.Conflict(f"{asked.repo_id} exists already.")
+    if status == 412:
+        return errors.TargetMoved(f"Somebody else has changed {asked.repo_id} meanwhile.")
     return _in_trouble(asked, status)
 
 

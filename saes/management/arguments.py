@@ -21,6 +21,11 @@ def place(word: str) -> str:
     return _printable(word, 500)
 
 
+def long_place(word: str) -> str:
+    """A path on this machine."""
+    return _printable(word, 4000)
+
+
 def paragraphs(word: str) -> str:
     _printable(word.replace("\n", "").replace("\t", ""), LONGEST_TEXT)
     return word

@@ -8,7 +8,7 @@ from django.db import OperationalError, connection
 from redis.exceptions import RedisError
 from rq import Worker
 
-from saes import jobs, processes
+from saes import jobs, moves, processes, queueing
 from saes.errors import NotFound
 from saes.management.bar import Bar
 from saes.models import Job
@@ -21,7 +21,7 @@ LET_GO_SECONDS = 5.0
 def workers() -> int:
     """How many there are, on any machine. One that was killed counts until Redis forgets it."""
     try:
-        return len(Worker.all(queue=django_rq.get_queue(jobs.QUEUE)))
+        return len(Worker.all(queue=django_rq.get_queue(queueing.QUEUE)))
     except RedisError:
         return 0
 
@@ -74,7 +74,7 @@ class Hand:
         if workers():
             return False
         if lost:
-            jobs.requeue(job)
+            moves.requeue(job)
         self._thread = threading.Thread(target=_run, args=[job.id], daemon=True)
         self._thread.start()
         return True
@@ -87,7 +87,7 @@ class Hand:
         if self._is_at_it():
             job = _row(self._job_id)
             if job.worker == processes.this_process():
-                jobs.requeue(job)
+                moves.requeue(job)
         self.wait(LET_GO_SECONDS)
 
     def wait(self, seconds: float | None = None) -> None:

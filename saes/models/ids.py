@@ -13,3 +13,19 @@ def new_sae_id() -> str:
 
 def new_job_id() -> str:
     return new_id("job")
+
+
+def new_batch_id() -> str:
+    return new_id("batch")
+
+
+def new_training_id() -> str:
+    return new_id("train")
+
+
+def new_upload_id() -> str:
+    return new_id("up")
+
+
+def new_publication_id() -> str:
+    return new_id("pub")

@@ -1,19 +1,31 @@
 """The rows of the library: SAEs and their files."""
 
+import hashlib
 from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.db import models
 
 from saes.formats.architectures import NOT_PLAIN
+from saes.formats.names import hub_name_in
 from saes.models.ids import new_sae_id
 
 if TYPE_CHECKING:
     from saes.models.work import Job
 
+TRAINING, UPLOAD = "training:", "upload:"  # how roots of imports begin that are no folders of ours
+WORTH_SHARING = 2**20  # bytes; smaller files may be written anew in place, and are not shared
+
+
+def identity_of(*place: str) -> str:
+    """Repository, its type, commit (or revision, until that is known) and path; or root, path and
+    state of files on this machine.
+    """
+    return hashlib.sha256("\n".join(place).encode()).hexdigest()
+
 
 class Sae(models.Model):
-    """One SAE of the library. Paths are relative to the data directory."""
+    """One SAE of the library. Paths are relative to the data directory, or to an import root."""
 
     class Source(models.TextChoices):
         HUGGINGFACE = "huggingface", "Hugging Face"
@@ -28,6 +40,11 @@ class Sae(models.Model):
         ERROR = "error", "Error"
         PAUSED = "paused", "Paused"
 
+    class Placement(models.TextChoices):
+        COPY = "copy", "Copy"
+        LINK = "link", "Hard link"
+        IN_PLACE = "in_place", "Leave in place"
+
     id = models.CharField(primary_key=True, max_length=32, default=new_sae_id, editable=False)
     name = models.CharField(max_length=200)
     description = models.TextField(blank=True)
@@ -40,6 +57,16 @@ class Sae(models.Model):
     hf_filepath = models.CharField("path in the repository", max_length=500, blank=True)
     hf_revision = models.CharField("revision asked for", max_length=200, blank=True)
     hf_commit = models.CharField("commit", max_length=40, blank=True)
+    # Of imports: the root's name and the path below it, see folders.py; and how the files came.
+    import_root = models.CharField(max_length=100, blank=True)
+    import_path = models.CharField(max_length=500, blank=True)
+    placement = models.CharField(max_length=8, choices=Placement, blank=True)
+    training = models.ForeignKey(
+        "Training", models.SET_NULL, null=True, blank=True, related_name="saes"
+    )
+    trained = models.JSONField(default=dict, blank=True)  # what the run's row said at the import
+    # Hash of where it comes from (see identity_of): each is here once.
+    identity = models.CharField(max_length=64, null=True, unique=True, editable=False)
 
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
     error_code = models.CharField(max_length=40, blank=True)
@@ -79,6 +106,7 @@ class Sae(models.Model):
             models.Index(fields=["-created_at", "-id"], name="sae_newest"),  # the list as opened
             models.Index(fields=["status", "-created_at"], name="sae_by_status"),
             models.Index(fields=["hf_repo_id", "hf_filepath"], name="sae_by_repo"),
+            models.Index(fields=["import_root", "import_path"], name="sae_by_import"),
             # The list's other orders; without these every page of it sorts every row.
             models.Index(fields=["name", "id"], name="sae_by_name"),
             models.Index(fields=["-updated_at", "-id"], name="sae_by_change"),
@@ -95,6 +123,20 @@ class Sae(models.Model):
         return self.name
 
     @property
+    def where(self) -> str:
+        """Its folder or file in what it comes from, and in `source/`."""
+        return self.hf_filepath or self.import_path or "."
+
+    @property
+    def is_upload(self) -> bool:
+        return self.import_root.startswith(UPLOAD)
+
+    @property
+    def repo_id(self) -> str:
+        """The repository that its files are of, where that is known."""
+        return self.hf_repo_id or hub_name_in(self.import_path)
+
+    @property
     def kept_because(self) -> str:
         """Why it is kept as it came instead of being converted; empty for what is converted."""
         return NOT_PLAIN.get(self.architecture, "")
@@ -109,11 +151,24 @@ class Sae(models.Model):
         return next((job for job in self.jobs.all() if job.brings_in), None)
 
 
+class DataDirectory(models.Model):
+    """The mark that says which data directory is meant: one row. See saes/mounted.py."""
+
+    mark = models.CharField(max_length=32)
+    placed = models.BooleanField(default=False)  # it was written there: a folder without is another
+
+    class Meta:
+        verbose_name_plural = "data directories"
+
+    def __str__(self) -> str:
+        return self.mark
+
+
 class SaeFile(models.Model):
     """One file of an SAE on disk, with the hash of the bytes that were written."""
 
     class Kind(models.TextChoices):
-        SOURCE = "source", "As downloaded"
+        SOURCE = "source", "As it came"
         NATIVE = "native", "Converted"
         EXPORT = "export", "Export"
 
@@ -123,11 +178,17 @@ class SaeFile(models.Model):
     size = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
     verified_against = models.CharField(max_length=80, blank=True)  # the Hub's own hash
+    certificate = models.JSONField(null=True, blank=True)  # of the export it is of
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-kind", "path"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["sae", "path"], name="one_row_per_file"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # The same bytes, elsewhere; with the next one, sums that read no rows.
+            models.Index(fields=["sha256", "size", "kind"], name="file_by_hash"),
+            models.Index(fields=["kind", "size"], name="file_by_kind"),
         ]
 
     def __str__(self) -> str:

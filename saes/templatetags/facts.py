@@ -55,6 +55,7 @@ ORIGINS = {
     "file": ("file", "Read from the SAE's own files."),
     "path": ("path", "Read from the names of its folders."),
     "catalogue": ("catalogue", "Known for every SAE of this family."),
+    "training": ("run", "Told by the record of its training run."),
     "user": ("you", "Stated by a user of this library."),
     "inferred": ("guess", "Inferred; never used for conversion."),
 }

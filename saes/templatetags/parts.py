@@ -1,5 +1,6 @@
 """Parts of pages that are more than a value: icons, statuses, progress, certificates."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as version_of
@@ -9,16 +10,18 @@ from urllib.parse import quote
 from django import template
 from django.conf import settings
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from saes.doctor import Finding, Kind, Outcome
 from saes.errors import SaeError
 from saes.formats import by_slug
-from saes.models import ApiToken, Job, Sae
+from saes.models import ApiToken, Job, Sae, Training
+from saes.offers import Standing
 from saes.progress import Stage
 from saes.recorder import SPANS
 from saes.snippets import Snippet, snippets_for
-from saes.storage import Kept
 from saes.templatetags.values import duration, filesize, out_of
 
 register = template.Library()
@@ -48,6 +51,17 @@ def icon(name: str, extra: str = "") -> SafeString:
 
 
 @register.filter
+def page_of(sae: Sae) -> str:
+    """Its address. A page may have thousands: resolving each would take longer than the rest."""
+    return _page_pattern().replace("SAE", sae.id)
+
+
+@cache
+def _page_pattern() -> str:
+    return reverse("saes:detail", args=["SAE"])
+
+
+@register.filter
 def newest_job(sae: Sae) -> Job | None:
     return sae.newest_job
 
@@ -68,6 +82,15 @@ STATUSES = {
     Sae.Status.READY: Shown("Ready", "circle-check", "good"),
     Sae.Status.ERROR: Shown("Error", "alert-triangle", "bad"),
     Sae.Status.PAUSED: Shown("Paused", "player-pause", "calm"),
+}
+TRAINING_STATUSES = {
+    Training.Status.PENDING: Shown("Pending", "clock", "calm"),
+    Training.Status.INITIALIZING: Shown("Initializing", "clock", "calm"),
+    Training.Status.RUNNING: Shown("Running", "transform", "busy"),
+    Training.Status.PAUSED: Shown("Paused", "player-pause", "calm"),
+    Training.Status.COMPLETED: Shown("Completed", "circle-check", "good"),
+    Training.Status.FAILED: Shown("Failed", "alert-triangle", "bad"),
+    Training.Status.CANCELLED: Shown("Cancelled", "ban", "calm"),
 }
 NEEDS_FACTS = Shown("Needs facts", "help-circle", "ask")
 CANCELLED = Shown("Cancelled", "ban", "calm")
@@ -103,6 +126,11 @@ def shown_state(job: Job) -> Shown:
     if job.state == Job.State.FAILED and job.error_code == "needs_facts":
         return NEEDS_FACTS
     return JOB_STATES[Job.State(job.state)]
+
+
+@register.filter
+def shown_training(training: Training) -> Shown:
+    return TRAINING_STATUSES[Training.Status(training.status)]
 
 
 @register.filter
@@ -205,6 +233,27 @@ def snippets(sae: Sae) -> list[Snippet]:
     return snippets_for(sae)
 
 
+# --- offers ---------------------------------------------------------------------------------------
+
+STANDINGS = {
+    Standing.OTHER: ("At another commit", "history"),
+    Standing.FAILED: ("Failed, goes on", "alert-triangle"),
+    Standing.ASKS: ("Needs facts", "help-circle"),
+    Standing.COMING: ("On its way", "clock"),
+    Standing.HERE: ("In the library", "circle-check"),
+}
+
+
+@register.filter
+def standing_word(standing: Standing) -> str:
+    return STANDINGS[standing][0]
+
+
+@register.filter
+def standing_icon(standing: Standing) -> str:
+    return STANDINGS[standing][1]
+
+
 # --- certificates ---------------------------------------------------------------------------------
 
 
@@ -231,17 +280,16 @@ def _on_scale(value: float) -> float:
 # --- storage --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Disk:
-    """What the library and kept files take of what there is for miStudio, in percent."""
-
-    kept: int
-    used_end: float
-    kept_end: float
+@register.filter
+def total_size(findings: Sequence[Finding]) -> int:
+    return sum(it.size for it in findings)
 
 
-@register.simple_tag
-def disk(used: int, folders: list[Kept], free: int) -> Disk:
-    kept = sum(folder.size for folder in folders)
-    whole = max(1, used + kept + free)
-    return Disk(kept, used / whole * 100, (used + kept) / whole * 100)
+@register.filter
+def has_kind(found: Mapping[Kind, object], kind: str) -> bool:
+    return kind in found
+
+
+@register.filter
+def any_left(outcomes: Sequence[Outcome]) -> bool:
+    return any(not it.done for it in outcomes)

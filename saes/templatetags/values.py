@@ -1,11 +1,13 @@
 """How numbers, times and hashes are written on pages."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django import template
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -16,6 +18,7 @@ UNITS = (("TB", 10**12, 2), ("GB", 10**9, 2), ("MB", 10**6, 1), ("kB", 10**3, 0)
 SPANS = (("day", 86_400), ("h", 3600), ("min", 60))
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 JUST_NOW = 5  # seconds
+LONGEST = 500  # characters of a value
 
 
 def _unit(size: float) -> tuple[str, int, int]:
@@ -99,6 +102,27 @@ def ticked(text: object) -> SafeString:
 @register.filter
 def lookup(mapping: Mapping[Any, Any], key: object) -> Any:
     return mapping.get(key)
+
+
+@register.filter
+def in_json(value: object) -> str:
+    """A value of a record as one line; of a very long one its beginning."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+@register.filter
+def minute(moment: str | datetime | None) -> str:
+    """2026-01-31 12:00 UTC, also of a time that is kept as text."""
+    if isinstance(moment, str):
+        moment = parse_datetime(moment)
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "–"
+
+
+@register.filter
+def decimals(value: object) -> str:
+    """0.123456 -> 0.1235; 12.5 -> 12.5; what is no number -> –."""
+    return f"{value:.4g}" if isinstance(value, int | float) else "–"
 
 
 @register.simple_tag

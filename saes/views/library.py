@@ -6,6 +6,7 @@ from dataclasses import fields
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.paginator import Page, Paginator
 from django.http import HttpResponse
@@ -15,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from saes import queries, roles, services, steering
 from saes.errors import Conflict, MissingFact, SaeError
 from saes.forms import DeleteForm, EditForm, FactsForm, ListForm
-from saes.models import Sae
+from saes.models import Job, Sae
 from saes.views.common import Request, editors, go, show, show_error
 
 PAGE_SIZE = 50
@@ -153,9 +154,27 @@ def facts(request: Request, sae: Sae) -> HttpResponse:
 @with_sae
 def cancel(request: Request, sae: Sae) -> HttpResponse:
     """Stop the job. One that has ended meanwhile is left as it is."""
+    return _steered(request, sae, steering.cancel)
+
+
+@require_POST
+@editors
+@with_sae
+def pause(request: Request, sae: Sae) -> HttpResponse:
+    return _steered(request, sae, steering.pause)
+
+
+@require_POST
+@editors
+@with_sae
+def resume(request: Request, sae: Sae) -> HttpResponse:
+    return _steered(request, sae, steering.resume)
+
+
+def _steered(request: Request, sae: Sae, act: Callable[[User, Job], bool]) -> HttpResponse:
     if job := sae.active_job:
         with suppress(Conflict):
-            steering.cancel(request.user, job)
+            act(request.user, job)
     return _as_it_is_now(request, sae)
 
 
@@ -184,7 +203,8 @@ def delete(request: Request, sae: Sae) -> HttpResponse:
     form = DeleteForm(request.POST if request.method == "POST" else None)
     if request.method == "GET" or not form.is_valid():
         part = "saes/delete.html#dialog" if request.htmx else "saes/delete.html"
-        return show(request, part, sae=sae, form=form, size=services.bytes_on_disk(sae))
+        size, freed = services.bytes_on_disk(sae), services.bytes_freed(sae)
+        return show(request, part, sae=sae, form=form, size=size, freed=freed)
     keep_files = form.cleaned_data["keep_files"]
     kept = steering.delete_sae(request.user, sae, keep_files=keep_files)
     said = f"Deleted {sae.name}. Its files are in {kept}." if kept else f"Deleted {sae.name}."

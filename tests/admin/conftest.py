@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.test import Client
 
-from saes import jobs
+from saes import queueing
 from saes.models import Job, Sae
 from tests.jobs.conftest import sample_files
 from tests.views.conftest import client, data_dir, job, owner, put_file, sae, signed_in
@@ -22,7 +22,7 @@ JOBS = "/admin/saes/job/"
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Jobs that were handed to the queue."""
     queued: list[Job] = []
-    monkeypatch.setattr(jobs, "enqueue", queued.append)
+    monkeypatch.setattr(queueing, "enqueue", queued.extend)
     return queued
 
 

@@ -50,7 +50,7 @@ def test_confirmed_it_removes_rows_files_and_stops_jobs(
     assert not home(sae).exists() and not home(large).exists()
     notes = LogEntry.objects.filter(action_flag=DELETION)
     assert {note.object_id for note in notes} == {sae.id, large.id}
-    assert "2.5 MB of files removed" in notes.get(object_id=large.id).change_message
+    assert "2.5 MB freed" in notes.get(object_id=large.id).change_message
 
 
 def test_files_can_be_kept(client: Client, sae: Sae) -> None:

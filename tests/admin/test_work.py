@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils.html import escape
 
 from saes import roles, vault
-from saes.models import Job, Sae
+from saes.models import Batch, Job, Sae
 from tests.admin.conftest import JOBS, act, key, many, signed_in, staff
 
 pytestmark = pytest.mark.django_db
@@ -109,7 +109,7 @@ def test_what_ended_is_refused_and_the_others_go(client: Client, crashed: Job) -
     many(1)
     (waiting,) = Job.objects.filter(state=Job.State.QUEUED)
     text = act(client, "pause", waiting, crashed)
-    assert "1 paused, 1 refused: Convert of" in text and "it is crashed" in text
+    assert "1 paused, 1 refused: Convert of" in text and "is crashed." in text
 
 
 def test_editors_see_and_steer_their_own_jobs_alone(crashed: Job) -> None:
@@ -141,3 +141,24 @@ def test_viewers_see_no_action(sae: Sae) -> None:
     assert Job.objects.get().id in text and 'name="action"' not in text
     act(client, "cancel", Job.objects.get())
     assert Job.objects.get().state == Job.State.QUEUED
+
+
+def test_a_batch_is_shown_with_its_jobs(client: Client, owner: User, started: list[Job]) -> None:
+    many(3, owner)
+    batch = Batch.objects.create(name="width 16k", created_by=owner)
+    Job.objects.update(batch=batch)
+    text = text_of(client, f"/admin/saes/batch/{key(batch)}/change/")
+    assert "width 16k" in text and "3 queued" in text and 'name="_save"' not in text
+    listed = f"{JOBS}?batch__id__exact={batch.id}"
+    assert listed in text and "3 jobs" in text_of(client, listed)
+    assert "width 16k" in text_of(client, page(Job.objects.all()[0]))
+    assert "3 moved to the front." in act(client, "front", *Job.objects.all())
+
+
+def test_batches_of_others_are_for_those_who_control_any_job(owner: User) -> None:
+    many(1, owner)
+    batch = Batch.objects.create(name="width 16k", created_by=owner)
+    Job.objects.update(batch=batch)
+    for role, seen in ((roles.EDITOR, False), (roles.ADMIN, True)):
+        text = text_of(signed_in(staff(f"somebody {role}", role)), "/admin/saes/batch/")
+        assert ("width 16k" in text) == seen

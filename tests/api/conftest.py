@@ -13,7 +13,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from pytest_django import Settings
 
-from saes import accounts, api_tokens, jobs, roles
+from saes import accounts, api_tokens, jobs, queueing, roles
 from saes.api import limits
 from saes.api.main import api as the_api
 from saes.models import ApiToken, Job
@@ -115,7 +115,7 @@ def hub(settings: Settings) -> Iterator[LocalHub]:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Jobs that were handed to the queue; `work()` does them here, as a worker would."""
     queued: list[Job] = []
-    monkeypatch.setattr(jobs, "enqueue", queued.append)
+    monkeypatch.setattr(queueing, "enqueue", queued.extend)
     return queued
 
 

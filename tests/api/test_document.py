@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from saes.api import files, requests
 from saes.api.main import api
 from saes.api.requests import Body
-from saes.models import Job, Sae
+from saes.models import Job, Sae, Training
 
 DOCUMENT: dict[str, Any] = api.get_openapi_schema()
 ROUTES = [
@@ -19,7 +19,7 @@ ROUTES = [
 ]
 ALWAYS = {400, 401, 429, 500, 503}
 HUB = {404, 502, 507}
-BODIES = Body.__subclasses__()
+BODIES = [it for kind in Body.__subclasses__() for it in kind.__subclasses__() or [kind]]
 
 
 @pytest.mark.parametrize(("method", "path", "told"), ROUTES)
@@ -34,12 +34,18 @@ def test_a_route_names_the_errors_that_it_can_answer_and_no_others(
         expected |= {403, 409, 422}
     if method in ("post", "patch"):
         expected |= {413, 415}
-    if path.endswith(("/saes/download", "/hf/preview")):
+    if path.endswith(("/saes/download", "/download/batch", "/hf/preview", "/saes/upload")):
         expected |= HUB
     expected |= {
         "get /api/v1/saes/{sae_id}/download": {409, 416, 422},
         "get /api/v1/saes/{sae_id}/features": {409, 422},
         "delete /api/v1/saes/{sae_id}": {507},
+        "get /api/v1/saes/import/scan": {403, 404, 422, 507},
+        "post /api/v1/saes/import/file": {404, 507},
+        "post /api/v1/saes/import/folder": {404, 507},
+        "get /api/v1/storage": {409, 507},
+        "get /api/v1/saes/training/{training_id}/available": {409, 422},
+        "post /api/v1/saes/import/training": {404, 507},
     }.get(f"{method} {path}", set())
     assert named == expected
 
@@ -52,6 +58,7 @@ def test_a_route_is_called_by_words(method: str, path: str, told: dict[str, Any]
 @pytest.mark.parametrize(
     ("path", "name", "words"),
     [
+        ("/api/v1/trainings", "status", Training.Status.values),
         ("/api/v1/saes", "source", Sae.Source.values),
         ("/api/v1/saes", "status", Sae.Status.values),
         ("/api/v1/jobs", "state", Job.State.values),
@@ -84,4 +91,5 @@ def test_the_guides_values_are_offered() -> None:
         "model_name": "gpt2",
     }
     assert offered(requests.DeleteBody)["sae_ids"] == ["sae_abc123"]
+    assert offered(requests.WhichBody) == {"job_ids": ["job_abc123"]}
     assert offered(files.ConvertBody) == {"format": "saelens"}

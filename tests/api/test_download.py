@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from pytest_django import Settings
 
-from saes import admission, jobs, repo_summary, vault
+from saes import admission, jobs, queueing, repo_summary, vault
 from saes.models import HubToken, Job, KeptAnswer, Sae
 from tests.api.conftest import ApiClient, work
 from tests.api.made import gpt2_sae, in_folder, parsed
 from tests.hub import LocalHub, faults
+from tests.quick import all_rows
 
 REPO = "me/saes"
 SECRET = "hf_canary_of_one_job_77x"
@@ -304,22 +304,12 @@ def test_one_that_failed_goes_on(api: ApiClient, hub: LocalHub, started: list[Jo
 def test_a_worker_that_is_fast_does_not_change_the_answer(
     api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "enqueue", lambda job: jobs.run(job.id))
+    monkeypatch.setattr(queueing, "enqueue", lambda queued: jobs.run(queued[0].id))
     told = download(api)
     assert (api.status, told["status"], told["progress"]) == (202, "pending", 0)
 
 
 # --- a token for one job -------------------------------------------------------------------------
-
-
-def everything_kept() -> str:
-    tables = connection.introspection.table_names()
-    with connection.cursor() as cursor:
-        kept = []
-        for table in tables:
-            cursor.execute(f'SELECT * FROM "{table}"')
-            kept.append(str(cursor.fetchall()))
-    return "".join(kept)
 
 
 def with_token(api: ApiClient, **headers: str) -> Any:
@@ -334,7 +324,7 @@ def test_a_token_is_kept_encrypted_for_its_job_and_for_nothing_else(
     assert (row.for_one_job, row.owner, vault.reveal(row)) == (True, owner, SECRET)
     assert started[0].token_id == row.id
     assert KeptAnswer.objects.get().status == 202
-    assert SECRET not in everything_kept()
+    assert SECRET not in str(all_rows())
     assert SECRET not in str(told) + str(api.get(f"/saes/{told['id']}")) + str(api.get("/jobs"))
     assert vault.of(owner) is None  # the next request does not go with it
     work(started)
@@ -385,7 +375,7 @@ def test_a_token_goes_when_no_job_could_be_started(
     def broken(*args: object) -> None:
         raise error("broken")
 
-    monkeypatch.setattr(jobs, "start_download", broken)
+    monkeypatch.setattr(jobs, "start_arrival", broken)
     with pytest.raises(error, match="broken"):
         with_token(api)
     assert not HubToken.objects.exists()

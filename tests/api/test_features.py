@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from django.contrib.auth.models import User
 from safetensors.numpy import load, save
 
 from saes import jobs, services
+from saes.arrivals import DownloadRequest
 from saes.formats import mistudio
 from saes.hub import RepoRef
 from saes.models import Job, Sae, SaeFile
-from saes.services import DownloadRequest
 from tests.api.conftest import ApiClient, work
 from tests.api.made import gpt2_sae, put_file, ready_sae
 from tests.hub import LocalHub
@@ -31,7 +32,7 @@ FOLDER = "blocks.3.hook_resid_post"
 
 def bring_in(hub: LocalHub, files: dict[str, bytes], where: str, started: list[Job]) -> Sae:
     hub.add_repo("someone/saes", files)
-    job = jobs.start_download(None, DownloadRequest(RepoRef("someone/saes"), where), None)
+    job = jobs.start_arrival(None, DownloadRequest(RepoRef("someone/saes"), where), None)
     work(started)
     return Sae.objects.get(id=job.sae_id)
 
@@ -185,15 +186,16 @@ def test_files_that_are_missing(jumprelu: Sae, api: ApiClient, how: str) -> None
 def test_a_disk_that_refuses_is_no_crash(
     jumprelu: Sae, api: ApiClient, monkeypatch: pytest.MonkeyPatch, refused: str, number: int
 ) -> None:
-    real = getattr(Path, refused)
+    owner: Any = {"open": os, "stat": Path}[refused]
+    real = getattr(owner, refused)
 
-    def refusing(path: Path, *args: Any, **more: Any) -> Any:
-        if path.name in ("checkpoint.safetensors", "metadata.json"):
+    def refusing(path: Path | str, *args: Any, **more: Any) -> Any:
+        if Path(path).name in ("checkpoint.safetensors", "metadata.json"):
             raise OSError(number, "no", str(path))
         return real(path, *args, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, refused, refusing)
+        patched.setattr(owner, refused, refusing)
         told = of(api, jumprelu)
     assert (api.status, told["code"]) == (409, "data_missing")
     assert of(api, jumprelu)["n_features"]
@@ -245,6 +247,7 @@ def wide(owner: User) -> Sae:
     return sae
 
 
+@pytest.mark.alone
 def test_a_thousand_features_of_a_wide_sae_cost_little_time_and_memory(
     wide: Sae, api: ApiClient
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from saes.models import Job
 from tests.api.conftest import ApiClient, work
-from tests.api.made import gpt2_sae, in_folder, parsed
+from tests.api.made import gpt2_sae, in_folder
 from tests.hub import LocalHub
 
 REPO = "jbloom/GPT2-Small-SAEs"
@@ -27,12 +27,6 @@ DOWNLOAD = """
   "model_name": "gpt2"
 }
 """
-# The first has the form of `saes/{id}`, which cannot be posted to.
-LATER = {
-    "/saes/upload": (405, "method_not_allowed"),
-    "/saes/import/training": (404, "not_found"),
-    "/saes/import/file": (404, "not_found"),
-}
 CARD = b"---\nbase_model: gpt2\n---\n# SAEs\n\nSAEs trained on GPT-2 Small\n"
 
 
@@ -102,13 +96,16 @@ def test_a_repository_that_is_not_there(api: ApiClient) -> None:
     assert "Check repo_id" in answer["solution"] and "access_token" in answer["solution"]
 
 
-@pytest.mark.parametrize("path", LATER)
-def test_what_belongs_to_later_is_said_not_to_be_there(api: ApiClient, path: str) -> None:
-    api.post(path, {"sae_id": "sae_abc123", "repo_id": "username/my-sae"})
-    assert (api.status, parsed(api.last)["code"]) == LATER[path]
-    assert f"/api/v1{path}" not in api.get("/openapi.json")["paths"]
-
-
-@pytest.mark.parametrize("path", ["/saes", "/saes/hf/preview", "/saes/download"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/saes",
+        "/saes/hf/preview",
+        "/saes/download",
+        "/saes/upload",
+        "/saes/import/file",
+        "/saes/import/training",
+    ],
+)
 def test_the_guides_addresses_are_documented(api: ApiClient, path: str) -> None:
     assert f"/api/v1{path}" in api.get("/openapi.json")["paths"]

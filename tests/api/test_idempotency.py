@@ -94,7 +94,7 @@ def test_a_request_that_crashed_may_be_sent_again(
         raise RuntimeError("broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "start_download", broken)
+        patched.setattr(jobs, "start_arrival", broken)
         with pytest.raises(RuntimeError, match="broken"):
             download(api)
     assert not KeptAnswer.objects.exists()

@@ -7,7 +7,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from saes import services, vault
-from saes.models import HubToken, Job, Sae
+from saes.models import Batch, HubToken, Job, Sae
+from saes.parts import held_in
 from tests.api.conftest import BASE, ApiClient, client_of, person, work
 from tests.api.made import gpt2_sae, in_folder, parsed, ready_sae, running_job
 from tests.apps import wait_for
@@ -18,7 +19,7 @@ FIELDS = {
     "id", "kind", "sae_id", "state", "status", "stage", "message", "progress", "file",
     "file_index", "file_count", "bytes_done", "bytes_total", "bytes_per_second", "seconds_left",
     "attempt", "created_by", "error_code", "error_message", "solution", "created_at",
-    "started_at", "ended_at", "target",
+    "started_at", "ended_at", "target", "batch_id", "waits_for", "wait_until",
 }  # fmt: skip
 BODY = {"repo_id": "me/saes", "filepath": "layer_6"}
 WEIGHTS = "sae_weights.safetensors"
@@ -49,7 +50,14 @@ def test_lists_are_paged_and_filtered(api: ApiClient, owner: User) -> None:
     assert [job["id"] for job in first["data"]] == [job.id for job in made[:0:-1]]
     assert first["pagination"] == {"skip": 0, "limit": 3, "total": 4, "has_more": True}
     assert [job["id"] for job in api.get("/jobs?skip=3")["data"]] == [made[0].id]
-    for query in ("state=failed", "kind=verify", f"sae_id={made[3].sae_id}"):
+    batch = Batch.objects.create(name="many")
+    Job.objects.filter(id=made[3].id).update(batch=batch)
+    for query in (
+        "state=failed",
+        "kind=verify",
+        f"sae_id={made[3].sae_id}",
+        f"batch_id={batch.id}",
+    ):
         assert [job["id"] for job in api.get(f"/jobs?{query}")["data"]] == [made[3].id], query
     assert api.get("/jobs?state=failed&kind=download")["data"] == []
     assert api.get("/jobs?state=nothing")["code"] == "bad_request"
@@ -62,7 +70,7 @@ def test_the_jobs_of_others_are_not_there(owner: User, editor: User) -> None:
     assert api.get(f"/jobs?sae_id={theirs.sae_id}")["pagination"]["total"] == 0
     api.get(f"/jobs/{theirs.id}")
     unknown = parsed(api.last)
-    for act in ("cancel", "pause", "resume", "retry"):
+    for act in ("cancel", "pause", "resume", "retry", "front"):
         api.post(f"/jobs/{theirs.id}/{act}")
         assert (api.status, parsed(api.last)["code"]) == (404, "not_found"), act
     api.get("/jobs/job_0123456789ab")
@@ -187,7 +195,7 @@ def test_resuming_goes_on_where_pausing_stopped(
     wait_for(lambda: api.get(f"/jobs/{job_id}")["bytes_done"] > 5_000)
     assert api.post(f"/jobs/{job_id}/pause")["state"] == "paused"
     worker.join()
-    kept = sum(part.stat().st_size for part in services.library().root.glob("saes/*/parts/*"))
+    kept = sum(held_in(folder) for folder in services.library().root.glob("saes/*/parts"))
     hub.log.clear()
     assert kept > 5_000 and api.get(f"/jobs/{job_id}")["state"] == "paused"
     assert api.post(f"/jobs/{job_id}/resume")["state"] == "queued"

@@ -14,10 +14,11 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from saes.api.main import api
-from saes.models import Job
+from saes.models import Batch, Job, Publication, Training
 from tests.api.conftest import BASE, client_of
 from tests.api.made import gpt2_sae, ready_sae
 from tests.hub import LocalHub
+from tests.jobs.conftest import SAMPLES
 
 load_all_checks()
 LEFT_OUT = {
@@ -118,7 +119,14 @@ def test_every_answer_about_what_is_there_is_documented(
     for label in ABOUT_ONE:
         sae = ready_sae(User.objects.get(username="owner"))
         job = Job.objects.create(kind=Job.Kind.VERIFY, sae=sae, created_by=sae.created_by)
-        ids = {"sae_id": sae.id} if "{sae_id}" in label else {"job_id": job.id}
+        batch = Batch.objects.create(name="many", created_by=sae.created_by)
+        run = Training.objects.create(name="run", directory=str(SAMPLES / "mistudio_v2_topk/repo"))
+        publication = Publication.objects.create(repo_id="me/x", created_by=sae.created_by)
+        known = {
+            "sae_id": sae.id, "job_id": job.id, "batch_id": batch.id, "training_id": run.id,
+            "upload_id": publication.id,
+        }  # fmt: skip
+        ids = {name: it for name, it in known.items() if f"{{{name}}}" in label}
         with subtests.test(label):
             document.ask(label, GenerationMode.POSITIVE, **ids)
 
@@ -135,10 +143,17 @@ def test_the_document_names_every_route_and_no_other(document: Document) -> None
         for method in methods
     }
     assert found == {
+        "GET /storage", "POST /saes/download/batch",
         "GET /saes", "POST /saes/delete", "POST /saes/hf/preview", "POST /saes/download",
         "GET /saes/{sae_id}", "PATCH /saes/{sae_id}", "DELETE /saes/{sae_id}",
         "GET /saes/{sae_id}/features", "GET /saes/{sae_id}/files", "GET /saes/{sae_id}/download",
         "POST /saes/{sae_id}/convert", "GET /jobs", "GET /jobs/{job_id}",
         "POST /jobs/{job_id}/cancel", "POST /jobs/{job_id}/pause", "POST /jobs/{job_id}/resume",
-        "POST /jobs/{job_id}/retry",
+        "POST /jobs/{job_id}/retry", "POST /jobs/{job_id}/front", "POST /jobs/pause",
+        "POST /jobs/resume", "POST /jobs/cancel", "POST /jobs/retry", "POST /jobs/front",
+        "POST /jobs/clear", "GET /batches/{batch_id}",
+        "GET /trainings", "GET /trainings/{training_id}",
+        "GET /saes/training/{training_id}/available", "POST /saes/import/training",
+        "POST /saes/upload", "GET /uploads", "GET /uploads/{upload_id}",
+        "GET /saes/import/scan", "POST /saes/import/file", "POST /saes/import/folder",
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """What a browser makes of a page: its elements and attributes, and which of them would act."""
 
+import functools
 import re
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
@@ -46,6 +47,7 @@ class Reader(HTMLParser):
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
 
+@functools.lru_cache(maxsize=8)  # a page is asked for its shape and for what would act
 def elements(text: str) -> list[tuple[str, dict[str, str]]]:
     reader = Reader()
     reader.feed(text)

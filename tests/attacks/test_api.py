@@ -32,6 +32,7 @@ ROUTES: list[tuple[str, str, dict[str, str] | None]] = [
     ("delete", "/saes/{}", None), ("delete", "/saes/{}?delete_files=false", None),
     ("get", "/saes/{}/features", None), ("get", "/saes/{}/files", None),
     ("get", "/saes/{}/download", None), ("post", "/saes/{}/convert", {"format": "saelens"}),
+    ("get", "/trainings/{}", None), ("get", "/saes/training/{}/available", None),
     ("get", "/jobs/{}", None), ("post", "/jobs/{}/cancel", {}), ("post", "/jobs/{}/pause", {}),
     ("post", "/jobs/{}/resume", {}), ("post", "/jobs/{}/retry", {}),
 ]  # fmt: skip

@@ -5,8 +5,10 @@ Each must be refused with a sentence, at once, and without memory being taken fo
 
 import io
 import json
+import os
 import pickle
 import struct
+import tempfile
 import time
 import tracemalloc
 import zipfile
@@ -25,7 +27,7 @@ from saes.formats import FolderSource
 from saes.formats.files.opening import open_container
 from tests.fixtures import tensors, write_saelens
 
-CANARY = Path("/tmp/mistudio-canary")
+CANARY = Path(tempfile.gettempdir()) / f"mistudio-canary-{os.getpid()}"
 
 
 class Payload:
@@ -35,13 +37,13 @@ class Payload:
 
 @contextmanager
 def refused(*codes: str) -> Iterator[pytest.ExceptionInfo[SaeError]]:
-    """One of these codes, in under a second, with less than 100 MB taken."""
+    """One of these codes, in under a second of work, with less than 100 MB taken."""
     CANARY.unlink(missing_ok=True)
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()  # of this process: others may be at work beside it
     with pytest.raises(SaeError) as caught:
         yield caught
-    taken = time.monotonic() - began
+    taken = time.process_time() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert caught.value.code in codes

@@ -11,7 +11,7 @@ from django.conf import settings as configured
 from django.contrib.auth.models import User
 from django.test import Client
 
-from saes import jobs, services, steering, vault
+from saes import moves, services, steering, vault
 from saes.admin.exporting import COLUMNS, cell
 from saes.errors import SaeError
 from saes.models import HubToken, Job, Sae
@@ -143,7 +143,7 @@ def test_s21_what_lies_behind_a_link_is_left_alone(
     shutil.rmtree(home)
     home.symlink_to(elsewhere)
     Sae.objects.filter(id=sae.id).update(status=Sae.Status.PENDING)
-    jobs.cancel(Job.objects.create(kind=Job.Kind.DOWNLOAD, sae=sae, created_by=owner))
+    moves.cancel([Job.objects.create(kind=Job.Kind.DOWNLOAD, sae=sae, created_by=owner).id])
     for keep in (True, False):
         with pytest.raises(SaeError):
             steering.delete_sae(owner, sae, keep_files=keep)

@@ -5,7 +5,9 @@ to the same elements with the same attributes.
 """
 
 import json
+import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -21,7 +23,7 @@ from django.urls import NoReverseMatch, reverse
 
 from saes import api_tokens, services, vault
 from saes.consumers.pages import _card
-from saes.models import ApiToken, Job, Sae, SaeFile
+from saes.models import ApiToken, Job, Sae, SaeFile, Training, Upload
 from tests.attacks.markup import ATTACKS, acting, shape
 from tests.views.conftest import CERTIFICATE, client, data_dir, hub, owner  # noqa: F401  fixtures
 
@@ -30,7 +32,10 @@ PLAIN = "plain words"
 OWN_PAGES = [
     "/", "/?search={text}", "/?model_name={text}&format={text}&status={text}&sort={text}",
     "/saes/{id}/", "/saes/{id}/card/", "/saes/{id}/delete/", "/saes/{asking}/", "/storage/",
+    "/import/uploads/", "/import/uploads/{upload}/", "/import/uploads/{text}/",
     "/hub/?repo={text}", "/hub/{text}/x/", "/hub/x/{text}/?revision={text}&type={text}",
+    "/trainings/", "/trainings/?search={text}&status={text}", "/trainings/train_0/",
+    "/trainings/train_0/?step={text}", "/trainings/{text}/",
     "/hub/a/b/header/?where={text}&revision={text}", "/nowhere/{text}/", "/saes/{text}/",
     "/sign-in/{text}/", "/api/v1/docs",
 ]  # fmt: skip
@@ -54,11 +59,16 @@ def world(owner: User) -> tuple[Sae, Sae]:  # noqa: F811
     asking = Sae.objects.create(
         name="y", source=Sae.Source.HUGGINGFACE, status=Sae.Status.ERROR, error_code="needs_facts"
     )
+    Training.objects.create(id="train_0", name="x", directory="/nowhere", status="running")
     api_tokens.create(owner, "x")
     vault.keep(owner, "hf_a_long_enough_token")
     kept = services.library().root / "kept" / "sae_000000000001"
     kept.mkdir(parents=True)
     (kept / "file").write_bytes(b"x")
+    upload = Upload.objects.create(created_by=owner, files=[{"name": "x"}], is_whole=True)
+    sent = services.library().upload(upload.id)
+    sent.mkdir(parents=True)
+    (sent / "sae.safetensors").write_bytes(b"x")
     LogEntry.objects.create(
         user=owner, content_type=ContentType.objects.get_for_model(Sae), object_id=failed.id,
         action_flag=CHANGE,
@@ -75,7 +85,13 @@ def write(text: str) -> None:
         model_name=text, model_id=text, architecture=text[:40], hook_name=text,
         hook_type=text[:40], format=text[:40], facts=facts, given_facts={text: text},
         tensors=[{"name": text, "dtype": text, "shape": [1, 2]}], local_path=text,
+        import_path=text, trained={
+            "name": text, "step": 1, "datasets": [text], "hyperparameters": {text: text},
+        },
     )  # fmt: skip
+    Training.objects.update(
+        name=text, model_name=text, datasets=[text], hyperparameters={text: text}, directory=text
+    )
     asked = {"name": "k", "question": text, "readings": {text: text}}
     Sae.objects.filter(error_code="needs_facts").update(missing_facts=[asked])
     Job.objects.update(
@@ -83,6 +99,7 @@ def write(text: str) -> None:
         error_solution=text, error_code=text[:40], target=text[:40],
     )  # fmt: skip
     SaeFile.objects.update(path=text, sha256=text[:64], verified_against=text[:80])
+    Upload.objects.update(files=[{"name": text, "size": 0}])
     User.objects.update(username=text, first_name=text, email=text)
     Group.objects.filter(name__in=["viewer", text]).update(name=text)
     ApiToken.objects.update(name=text)
@@ -135,7 +152,8 @@ def plain_shapes(kind: str, client: Client, paths: list[str]) -> dict[str, list[
 @pytest.fixture
 def paths(world: tuple[Sae, Sae]) -> list[str]:
     failed, asking = world
-    return [path.replace("{id}", failed.id).replace("{asking}", asking.id) for path in OWN_PAGES]
+    words = {"{id}": failed.id, "{asking}": asking.id, "{upload}": Upload.objects.get().id}
+    return [re.sub(r"{(id|asking|upload)}", lambda it: words[it[0]], path) for path in OWN_PAGES]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -238,13 +256,27 @@ def test_s28_s29_the_api_answers_in_json_that_no_browser_takes_for_a_page(
     assert job is not None
     for path in (
         "saes", f"saes/{world[0].id}", "jobs", f"jobs/{job.id}", f"saes/{said}", f"jobs/{said}",
-        f"saes?search={said}", f"saes?sort_by={said}", f"saes?{said}=1", said, "openapi.json",
+        f"saes?search={said}", f"saes?sort_by={said}", f"saes?{said}=1", said,
     ):  # fmt: skip
-        answer = client.get(f"/api/v1/{path}")
-        assert answer["Content-Type"].partition(";")[0] == "application/json", path
-        assert answer["X-Content-Type-Options"] == "nosniff", path
-        json.loads(answer.content)
+        assert_is_json(client, path)
     forget(attack)
+
+
+def test_s29_so_does_its_document_which_tells_of_no_row(
+    client: Client,  # noqa: F811
+    world: tuple[Sae, Sae],
+) -> None:
+    plain = assert_is_json(client, "openapi.json")
+    write(ATTACKS[0])
+    assert assert_is_json(client, "openapi.json") == plain
+    forget(ATTACKS[0])
+
+
+def assert_is_json(client: Client, path: str) -> Any:  # noqa: F811
+    answer = client.get(f"/api/v1/{path}")
+    assert answer["Content-Type"].partition(";")[0] == "application/json", path
+    assert answer["X-Content-Type-Options"] == "nosniff", path
+    return json.loads(answer.content)
 
 
 def test_the_checks_find_what_would_act() -> None:

@@ -20,7 +20,7 @@ from tests.jobs.conftest import sample_files
 from tests.visitor import Visitor
 
 pytestmark = pytest.mark.processes
-RUN = "saes.jobs.run"
+RUN = "saes.jobs.take_turn"
 ENDED = (None, b"failed", b"finished")
 
 
@@ -97,7 +97,7 @@ def unharmed(running_app: App, done: str) -> Any:
     assert len(restarted(running_app)) == restarts, "\n".join(quitting(running_app))
     assert running_app.is_healthy()
     assert done in str(before)
-    last = queue_of(running_app).enqueue(RUN, "job_000000000000")
+    last = queue_of(running_app).enqueue(RUN)
     wait_for(lambda: last.get_status(refresh=True) == "finished", 30)
 
 
@@ -113,9 +113,10 @@ def restarted(app: App) -> list[str]:
 
 @pytest.mark.parametrize(
     "function",
-    ["os.mkdir", "os.system", "builtins.eval", "subprocess.check_output", "saes.jobs.requeue",
-     "saes.jobs.run.__globals__", f" {RUN}", f"{RUN} ", "saes.jobs:run", "saes.steering.delete_sae",
-     "SAES.JOBS.RUN", "", "saes.jobs.os.mkdir", "django.core.management.call_command"],
+    ["os.mkdir", "os.system", "builtins.eval", "subprocess.check_output", "saes.moves.requeue",
+     "saes.jobs.take_turn.__globals__", f" {RUN}", f"{RUN} ", "saes.jobs:take_turn",
+     "saes.jobs.run", "saes.steering.delete_sae", "SAES.JOBS.TAKE_TURN", "", "saes.jobs.os.mkdir",
+     "django.core.management.call_command"],
 )  # fmt: skip
 def test_s39_no_other_function_is_called(
     running_app: App, unharmed: None, tmp_path: Path, function: str

@@ -11,7 +11,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 from pytest_django import Settings
 
-from saes import accounts, api_tokens, jobs, roles, vault
+from saes import accounts, api_tokens, jobs, queueing, roles, vault
 from saes.consumers import live, visitors
 from saes.models import ApiToken, HubToken, Job, Sae
 from saes.progress import Stage
@@ -32,7 +32,7 @@ FOREIGN = (
 @pytest.fixture(autouse=True)
 def place(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.DATA_DIR = tmp_path
-    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
+    monkeypatch.setattr(queueing, "enqueue", lambda jobs: None)
 
 
 @pytest.fixture

@@ -1,19 +1,22 @@
-"""`make bench`: how long conversions take beside cp, hashing and torch, and what memory they take.
+"""`make bench`: how long conversions take beside cp, hashing and torch, and what memory they take;
+and whole downloads beside the Hub's own client.
 
 Prints tables; with --write also into docs/benchmarks.md. Fails where a target is missed.
 """
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from saes.converter import convert
+from tests.benchmarks import downloads
 from tests.benchmarks.made import grown, one_of_each_family, saelens, weights
-from tests.benchmarks.measured import Measure, Work, machine, side_by_side
+from tests.benchmarks.measured import Measure, Task, Work, machine, side_by_side
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 HELD = 256 << 20  # bytes of anonymous memory, at most
@@ -66,13 +69,23 @@ class Bench:
         shutil.rmtree(source)
         return _head("to") + _row("mistudio", size, found)
 
+    def downloads(self, shape: Shape, timed: bool) -> str:
+        """From the request to ready, and what users do without miStudio."""
+        source = saelens(self._folder / "saelens", *shape)
+        found = downloads.over_each_line(source, self._folder, self._runs)
+        if timed:
+            self.missed += [it for line in found for it in downloads.missed(line, found[line])]
+        size = _size(source)
+        shutil.rmtree(source)
+        return downloads.table(found, size)
+
     def _measured(
         self, source: Path, to: str, told: Mapping[str, Any], result: Path | None = None
     ) -> Found:
         """With `result`, also torch's usual way from the source, and the hashes of both."""
         out, copy, (file, *_) = self._folder / "out", self._folder / "copy", weights(source)
         told = {**told, "source": str(source), "target": str(out), "to": to}
-        works = {
+        works: dict[str, Task] = {
             "cp": Work("cp", [str(it) for it in ("-r", source, copy)], copy),
             "convert": Work("convert", {**told, "certify": False}, out),
             "certified": Work("convert", told, out),
@@ -126,23 +139,33 @@ def _beside(to: str, found: Found) -> str:
     return f"\n| {to} | {usual:.2f} | {plain / usual:.2f} | {hashes:.2f} | {imports} |"
 
 
+def _parts(bench: Bench, only: str | None, quick: bool) -> Iterator[str]:
+    both, family, large = ((2304, 65536), 300 << 20, (4096, 262144))
+    if quick:
+        both, family, large = ((128, 1024), 1 << 20, (256, 2048))
+    if only != "conversions":
+        yield "## Downloads, from the request to ready\n\n" + bench.downloads(both, not quick)
+    if only != "downloads":
+        yield "## SAELens and miStudio, both matrices turned\n\n" + bench.both_ways(both, not quick)
+        yield "## Every family\n\n" + bench.every_family(family)
+        yield "## Memory stays flat (one run)\n\n" + bench.large(large)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small files, one run")
+    parser.add_argument("--quick", action="store_true", help="small files, one run, no target")
+    parser.add_argument("--only", choices=("conversions", "downloads"), help="not with --write")
     parser.add_argument("--runs", type=int, default=6)
     parser.add_argument("--folder", help="where the files are made; 20 GB of room")
     parser.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
     asked = parser.parse_args()
-    both, family, large = ((2304, 65536), 300 << 20, (4096, 262144))
-    if asked.quick:
-        both, family, large = ((128, 1024), 1 << 20, (256, 2048))
+    if asked.write and (asked.quick or asked.only):
+        parser.error("--write is for the whole bench")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     with tempfile.TemporaryDirectory(dir=asked.folder) as made:
         bench = Bench(Path(made), 1 if asked.quick else asked.runs)
         text = "\n\n".join([
-            "# Benchmarks", machine(Path(made)),
-            "## SAELens and miStudio, both matrices turned", bench.both_ways(both, not asked.quick),
-            "## Every family", bench.every_family(family),
-            "## Memory stays flat (one run)", bench.large(large),
+            "# Benchmarks", machine(Path(made)), *_parts(bench, asked.only, asked.quick),
             "\n".join(f"* Missed: {it}." for it in bench.missed) or "Every target is met.",
         ])  # fmt: skip
     sys.stdout.write(text + "\n")

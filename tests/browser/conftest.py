@@ -48,6 +48,13 @@ def repositories(app_hub: LocalHub) -> LocalHub:
     return app_hub
 
 
+@pytest.fixture(autouse=True)
+def calm(app_hub: LocalHub) -> Iterator[None]:
+    """No test leaves its troubles to the next one."""
+    yield
+    app_hub.faults.clear()
+
+
 class Browsing:
     """Signed-in pages of one product; complaints of their consoles are collected."""
 
@@ -90,17 +97,25 @@ class Browsing:
             context.close()
 
 
+@pytest.fixture(scope="session")
+def signed_in() -> list[StorageState]:
+    """What is known of the one sign-in."""
+    return []
+
+
 @pytest.fixture(scope="module")
-def cookies(browser: Browser, running_app: App) -> StorageState:
+def cookies(browser: Browser, running_app: App, signed_in: list[StorageState]) -> StorageState:
     """Of somebody who followed a sign-in link."""
+    if signed_in:
+        return signed_in[0]
     context = browser.new_context()
     page = context.new_page()
     page.goto(running_app.new_sign_in_url())
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(running_app.url + "/")
-    state = context.storage_state()
+    signed_in.append(context.storage_state())
     context.close()
-    return state
+    return signed_in[0]
 
 
 @pytest.fixture

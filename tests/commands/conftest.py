@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from saes import accounts, jobs, services
+from saes import accounts, arrivals, jobs, services
 from saes.hub import RepoRef
 from saes.models import Sae
 from tests.hub import LocalHub
@@ -78,7 +78,7 @@ def owner(transactional_db: None) -> User:
 @pytest.fixture
 def sae(owner: User, hub: LocalHub) -> Sae:
     """A ready one, brought in from the hub."""
-    wanted = services.DownloadRequest(RepoRef(SAELENS), SAELENS_WHERE)
-    job = jobs.start_download(owner, wanted, None)
+    wanted = arrivals.DownloadRequest(RepoRef(SAELENS), SAELENS_WHERE)
+    job = jobs.start_arrival(owner, wanted, None)
     jobs.run(job.id)
     return services.sae_of(job.sae_id)

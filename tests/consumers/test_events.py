@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 from pytest_django import Settings
 
-from saes import accounts, api_tokens, events, jobs, steering
+from saes import accounts, api_tokens, events, jobs, moves, queueing, steering
 from saes.consumers import live, watching
 from saes.errors import BrokenFile
 from saes.models import Job, Sae
@@ -27,7 +27,7 @@ aside = database_sync_to_async
 @pytest.fixture(autouse=True)
 def place(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.DATA_DIR = tmp_path
-    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
+    monkeypatch.setattr(queueing, "enqueue", lambda jobs: None)
 
 
 @pytest.fixture
@@ -83,6 +83,7 @@ async def test_the_present_state_follows_the_acknowledgement(
     assert (data["status"], data["stage"], data["progress"]) == ("downloading", "download", 0.0)
     assert data["message"] == "Downloading: 0.0%" and data["file"] == "a.npz"
     assert {"bytes_done", "bytes_total", "bytes_per_second", "seconds_left"} <= set(data)
+    assert (data["waits_for"], data["wait_until"]) == (None, None)
     assert await listener.hears_nothing()
 
 
@@ -137,7 +138,7 @@ async def test_a_retry_is_another_job_that_begins_at_nothing(
 ) -> None:
     await aside(JobReporter(job).say)(Stage.DOWNLOADING, "")
     await aside(Job.objects.filter(id=job.id).update)(progress=42.0)
-    await aside(jobs.cancel)(job)
+    await aside(moves.cancel)([job.id])
     await listener.subscribe(of(sae))
     before = (await listener.hear())["data"]
     again = await aside(steering.retry)(None, sae)

@@ -17,7 +17,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from mistudio.asgi import application
-from saes import accounts, api_tokens, jobs, roles, services, steering
+from saes import accounts, api_tokens, moves, roles, services, steering
 from saes.consumers import live, pages, visitors
 from saes.models import Job, Sae
 from saes.progress import Stage
@@ -79,7 +79,7 @@ async def sockets(cookie: str) -> AsyncIterator[Open]:
     opened: list[WebsocketCommunicator] = []
 
     async def connect(*ids: str) -> WebsocketCommunicator:
-        query = "&".join(f"sae={sae_id}" for sae_id in ids)
+        query = "&".join(f"{it.partition('_')[0]}={it}" for it in ids)
         made = to(f"/ws/pages/?{query}", headers(cookie))
         opened.append(made)
         assert (await made.connect())[0]
@@ -228,7 +228,20 @@ async def test_an_unknown_address_is_refused_without_a_traceback(
 
 @pytest.mark.parametrize(
     "query",
-    ["", "sae=", "sae=none", "sae=../..", "sae=%00", "sae=%ff", "x=1", "sae=<b>", "&&&", "sae=a;b"],
+    [
+        "",
+        "sae=",
+        "sae=none",
+        "sae=../..",
+        "sae=%00",
+        "sae=%ff",
+        "x=1",
+        "sae=<b>",
+        "&&&",
+        "sae=a;b",
+        "job=%00",
+        "job=none",
+    ],
 )
 async def test_nothing_to_watch_is_no_error(cookie: str, query: str) -> None:
     assert await is_let_in(f"/ws/pages/?{query}", headers(cookie))
@@ -261,7 +274,7 @@ async def test_versions_never_go_backward(sockets: Open, sae: Sae, job: Job) -> 
     reporter = JobReporter(job)
     for done in range(5):
         await database_sync_to_async(reporter.say)(Stage.DOWNLOADING, f"part {done}")
-    await database_sync_to_async(jobs.cancel)(job)
+    await database_sync_to_async(moves.cancel)([job.id])
     texts = [await socket.receive_from()]
     while "Cancelled" not in texts[-1]:
         texts.append(await socket.receive_from())
@@ -290,7 +303,7 @@ async def test_nothing_is_read_for_a_client_that_does_not_take_it(
     drawn: list[str] = []
     full, draw = True, pages._card
 
-    def noted(sae_id: str, viewer: User | None) -> str:
+    def noted(sae_id: str, viewer: User) -> str:
         drawn.append(sae_id)
         return draw(sae_id, viewer)
 
@@ -321,7 +334,7 @@ async def test_a_database_that_is_busy_is_asked_again(
 ) -> None:
     troubles, draw = [OperationalError("database is locked")], pages._card
 
-    def drawn(sae_id: str, viewer: User | None) -> str:
+    def drawn(sae_id: str, viewer: User) -> str:
         if troubles:
             raise troubles.pop()
         return draw(sae_id, viewer)
@@ -370,6 +383,62 @@ async def test_bytes_are_hung_up_on_too(sockets: Open) -> None:
     socket = await sockets()
     await socket.send_to(bytes_data=b"\x00")
     assert (await socket.receive_output())["type"] == "websocket.close"
+
+
+# --- rows of jobs ---------------------------------------------------------------------------------
+
+
+async def test_a_job_is_told_as_its_row_and_so_is_its_end(sockets: Open, job: Job) -> None:
+    socket = await sockets(job.id)
+    text = await socket.receive_from()
+    assert f'id="{job.id}" hx-swap-oob="morph"' in text and 'data-state="running"' in text
+    await database_sync_to_async(moves.pause)([job.id])
+    assert 'data-state="paused"' in await socket.receive_from()
+    assert await socket.receive_nothing()
+
+
+async def test_versions_of_a_row_never_go_backward(sockets: Open, job: Job) -> None:
+    socket = await sockets(job.id)
+    reporter = JobReporter(job)
+    for done in range(5):
+        await database_sync_to_async(reporter.say)(Stage.DOWNLOADING, f"part {done}")
+    await database_sync_to_async(moves.cancel)([job.id])
+    texts = [await socket.receive_from()]
+    while 'data-state="cancelled"' not in texts[-1]:
+        texts.append(await socket.receive_from())
+    versions = [int(re.findall(r'data-version="(\d+)"', text)[0]) for text in texts]
+    assert versions == sorted(set(versions))
+
+
+async def test_card_and_row_can_be_watched_at_once(sockets: Open, sae: Sae, job: Job) -> None:
+    socket = await sockets(sae.id, job.id)
+    texts = await socket.receive_from() + await socket.receive_from()
+    assert f'id="card-{sae.id}"' in texts and f'id="{job.id}"' in texts
+
+
+async def test_the_job_of_a_deleted_sae_is_gone(sockets: Open, sae: Sae, job: Job) -> None:
+    job_id, socket = job.id, await sockets(job.id)
+    await socket.receive_from()
+    await database_sync_to_async(steering.delete_sae)(None, sae, keep_files=False)
+    texts = [await socket.receive_from()]
+    while 'data-state="gone"' not in texts[-1]:
+        texts.append(await socket.receive_from())
+    assert f'id="{job_id}"' in texts[-1]
+
+
+def _cookie_of_an_editor() -> str:
+    user = User.objects.create_user("erin")
+    user.groups.add(Group.objects.get(name=roles.EDITOR))
+    return cookie_of(user)
+
+
+async def test_rows_of_others_are_not_told(sae: Sae, job: Job) -> None:
+    cookie = await database_sync_to_async(_cookie_of_an_editor)()
+    socket = to(f"/ws/pages/?job={job.id}&job=none", headers(cookie))
+    assert (await socket.connect())[0]
+    await database_sync_to_async(nudge)(sae.id)
+    assert await socket.receive_nothing()
+    await socket.disconnect()
 
 
 def _many(count: int) -> list[str]:

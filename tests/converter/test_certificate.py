@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from saes import tensors as lazy
+from saes.certificate import activations
 from saes.converter import certify, convert, inspect
 from saes.errors import BrokenFile, CertificateFailed, ConfigNotFound, NothingFires
 from saes.formats import gemma_scope_1, saelens_weights
@@ -204,6 +205,30 @@ def test_where_nothing_fires_there_is_no_certificate(tmp_path: Path) -> None:
     with pytest.raises(NothingFires):
         convert(source, tmp_path / "out", "mistudio")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_decoder_of_a_feature_that_no_direction_wakes_is_compared(tmp_path: Path) -> None:
+    b_enc = np.zeros(64, np.float32)
+    b_enc[9] = -1e9
+    source, out = write_saelens(tmp_path / "in", b_enc=b_enc), tmp_path / "out"
+    convert(source, out, "mistudio", certify=False)
+    weights = load_wide(out / "checkpoint.safetensors")
+    weights["model.decoder.weight"][:, 9] *= np.float32(1.01)
+    save_file(weights, out / "checkpoint.safetensors")
+    certificate = certify(source, None, out)
+    assert certificate.active_sets_identical
+    assert certificate.max_rel_acts == 0
+    assert not certificate.passed
+
+
+@pytest.mark.parametrize("count", [8, 16, 36])
+@pytest.mark.parametrize("d_sae", [1, 5, 300])
+def test_what_goes_through_the_decoders_wakes_every_feature(count: int, d_sae: int) -> None:
+    acts = activations(count, d_sae, seed=3)
+    assert (acts >= 0).all()
+    woken = (acts > 0).sum(axis=0)
+    assert (woken >= count // 4).all()
+    assert (woken <= count // 4 + 1).all()
 
 
 def test_most_directions_wake_a_typical_share_of_the_features(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import torch
 from saes.converter import inspect, load
 from saes.errors import BadFact, BrokenFile
 from saes.formats import find_saes
+from tests.formats.cuts import assert_cut_is_broken
 from tests.formats.torch_files import (
     Tensors,
     assert_computes,
-    assert_cut_is_broken,
     double,
     linear,
     linear_forward,
@@ -123,4 +123,4 @@ def test_a_hostile_yaml_is_broken(text: str, tmp_path: Path) -> None:
 
 def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
     path = write_apollo(tmp_path / "run.pt", unit(linear()))
-    assert_cut_is_broken(path, "run.pt", tmp_path)
+    assert_cut_is_broken(path, lambda: inspect(tmp_path))

@@ -14,11 +14,11 @@ from saes.errors import BadFact, BrokenFile, NeedsFacts, UnknownFormat, UnsafeFo
 from saes.formats import FolderSource, find_saes, identify
 from saes.formats.bare import Bare
 from saes.formats.base import Origin, Tree
+from tests.formats.cuts import assert_cut_is_broken
 from tests.formats.torch_files import (
     Forward,
     Tensors,
     assert_computes,
-    assert_cut_is_broken,
     double,
     linear,
     renamed,
@@ -266,7 +266,7 @@ def test_code_in_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
     path = save(tmp_path / "weights.pt", community())
-    assert_cut_is_broken(path, "weights.pt", tmp_path)
+    assert_cut_is_broken(path, lambda: inspect(tmp_path))
 
 
 def test_names_of_weights_are_found_and_leftovers_are_not() -> None:

@@ -9,7 +9,6 @@ import pytest
 from saes.converter import inspect, load
 from saes.errors import (
     BadFact,
-    BrokenFile,
     NeedsFacts,
     NotThisFormat,
 )
@@ -21,6 +20,7 @@ from tests.fixtures.circuit_tracer import (
     layer,
     written,
 )
+from tests.formats.cuts import assert_cut_is_broken
 
 
 def test_a_renamed_file_is_known_by_its_turned_encoder(tmp_path: Path) -> None:
@@ -63,13 +63,9 @@ def test_a_plain_sae_or_another_projects_folder_is_not_ours(tmp_path: Path) -> N
             probe(FolderSource(folder), "a.safetensors", {})
 
 
-def test_a_file_cut_anywhere_in_its_header_is_broken(tmp_path: Path) -> None:
+def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
     file = written(tmp_path, layer("threshold", "skip")) / FILE
-    whole = file.read_bytes()
-    for length in (*range(8 + int.from_bytes(whole[:8], "little")), len(whole) - 1):
-        file.write_bytes(whole[:length])
-        with pytest.raises(BrokenFile):
-            inspect(tmp_path)
+    assert_cut_is_broken(file, lambda: inspect(tmp_path))
 
 
 def test_names_find_every_layer_and_invent_none() -> None:

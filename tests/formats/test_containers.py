@@ -22,6 +22,7 @@ from saes.formats.files.writing import write_safetensors
 from saes.progress import Silent, Stopped
 from saes.tensors import Held, LazyTensor, Stored
 from tests.fixtures import SAMPLES, Array, Sample, tensors
+from tests.formats.cuts import assert_cut_is_broken
 
 
 class Watched(FolderSource):
@@ -97,6 +98,17 @@ def test_an_npz_takes_two_reads_and_one_for_each_array(tmp_path: Path) -> None:
     source = Watched(tmp_path)
     assert len(read_npz(source, "a.npz").members) == 5
     assert len(source.ranges) == 2 + 5
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("a.safetensors", read_safetensors), ("a.npz", read_npz)]
+)
+def test_a_file_cut_at_any_byte_is_broken(name: str, read: Any, tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3, 5), "b": torch.ones(1)}, tmp_path / "a.safetensors")
+    np.savez(tmp_path / "a.npz", a=np.ones((3, 5)), b=np.float32(1))
+    path = tmp_path / name
+    every = range(path.stat().st_size)
+    assert_cut_is_broken(path, lambda: read(FolderSource(tmp_path), name), every)
 
 
 def old_npy(array: Array) -> bytes:

@@ -14,7 +14,8 @@ from saes.formats import FolderSource, by_slug, find_saes, identify
 from saes.formats.base import Tree
 from saes.formats.crosscoder import Crosscoder
 from tests.fixtures import BY_NAME
-from tests.formats.torch_files import assert_cut_is_broken, linear, save, some
+from tests.formats.cuts import assert_cut_is_broken
+from tests.formats.torch_files import linear, save, some
 
 HOOK = "blocks.14.hook_resid_pre"
 CONFIG = {"d_in": 16, "dict_size": 64, "hook_point": HOOK, "layer": 14, "seq_len": 1024}
@@ -129,4 +130,4 @@ def test_two_axes_are_no_crosscoder(tmp_path: Path) -> None:
 
 def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
     write(tmp_path)
-    assert_cut_is_broken(tmp_path / "cc_weights.pt", ".", tmp_path)
+    assert_cut_is_broken(tmp_path / "cc_weights.pt", lambda: identify(FolderSource(tmp_path), "."))

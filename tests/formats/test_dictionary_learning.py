@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saes.converter import convert, inspect, load
 from saes.errors import BadFact, BrokenFile, NeedsFacts, SaeError, UnsupportedArchitecture
+from tests.formats.cuts import assert_cut_is_broken
 from tests.formats.dictionaries import (
     COUNT,
     D_IN,
@@ -268,9 +269,4 @@ def test_a_stored_k_that_counts_nothing_is_broken(k: Tensor, tmp_path: Path) -> 
 
 def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
     weights = write(tmp_path, "BatchTopKSAE") / WHERE / "ae.pt"
-    whole = weights.read_bytes()
-    for length in range(0, len(whole), 61):
-        weights.write_bytes(whole[:length])
-        with pytest.raises(SaeError) as caught:
-            inspect(tmp_path, WHERE)
-        assert caught.value.code in ("broken_file", "unsafe_format"), length
+    assert_cut_is_broken(weights, lambda: inspect(tmp_path, WHERE))

@@ -9,11 +9,11 @@ import torch
 from saes.converter import convert, inspect, load
 from saes.errors import BadFact, BrokenFile, CannotRepresent, UnsupportedArchitecture
 from saes.formats import find_saes
+from tests.formats.cuts import assert_cut_is_broken
 from tests.formats.torch_files import (
     Forward,
     Tensors,
     assert_computes,
-    assert_cut_is_broken,
     double,
     linear,
     renamed,
@@ -159,7 +159,7 @@ def test_a_user_may_add_to_the_file_but_not_contradict_it(tmp_path: Path) -> Non
 
 def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
     path = save(tmp_path / WHERE, state(**TOPK))
-    assert_cut_is_broken(path, WHERE, tmp_path)
+    assert_cut_is_broken(path, lambda: inspect(tmp_path, WHERE))
 
 
 def test_each_layer_of_each_site_is_found_by_name() -> None:

@@ -12,10 +12,10 @@ from safetensors.torch import save as safetensors_bytes
 from saes.converter import convert, inspect, load
 from saes.errors import BrokenFile, CannotRepresent, UnsupportedArchitecture
 from saes.formats import find_saes
+from tests.formats.cuts import assert_cut_is_broken
 from tests.formats.torch_files import (
     Forward,
     assert_computes,
-    assert_cut_is_broken,
     double,
     linear,
     save,
@@ -153,7 +153,7 @@ def test_unknown_tensors_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
     path = write(tmp_path / "sae.pt", later("Relu"))
-    assert_cut_is_broken(path, "sae.pt", tmp_path)
+    assert_cut_is_broken(path, lambda: inspect(tmp_path))
 
 
 def test_an_endless_first_line_is_not_searched(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from saes.errors import (
     BrokenFile,
     CannotRepresent,
     NotThisFormat,
-    SaeError,
     UnsupportedArchitecture,
 )
 from saes.formats import FolderSource, by_slug, find_saes
 from saes.formats.base import Origin
 from tests.fixtures import Array
+from tests.formats.cuts import assert_cut_is_broken
 
 WHERE = "gemma-2-2B/layer_12/temporal"
 SAE = {
@@ -162,14 +162,9 @@ def test_weights_without_attention_are_not_ours(tmp_path: Path) -> None:
         by_slug("temporal").probe(FolderSource(folder), WHERE, {})
 
 
-def test_a_file_cut_anywhere_in_its_header_is_broken(tmp_path: Path) -> None:
+def test_a_file_cut_anywhere_is_broken(tmp_path: Path) -> None:
     file = written(tmp_path, weights(layers=1), n_attn_layers=1) / WHERE / "latest_ckpt.safetensors"
-    whole = file.read_bytes()
-    for length in (*range(8 + int.from_bytes(whole[:8], "little")), len(whole) - 1):
-        file.write_bytes(whole[:length])
-        with pytest.raises(SaeError) as caught:
-            inspect(tmp_path)
-        assert caught.value.code == "broken_file"
+    assert_cut_is_broken(file, lambda: inspect(tmp_path))
 
 
 def test_names_find_each_and_invent_none() -> None:

@@ -12,10 +12,10 @@ from saes.converter import convert, inspect, load
 from saes.errors import BadFact, BrokenFile, NeedsFacts
 from saes.formats import find_saes
 from saes.formats.base import Origin
+from tests.formats.cuts import assert_cut_is_broken
 from tests.formats.torch_files import (
     Tensors,
     assert_computes,
-    assert_cut_is_broken,
     linear,
     linear_forward,
     renamed,
@@ -78,7 +78,7 @@ def test_an_unknown_tensor_is_refused_and_a_wrong_shape_too(where: str, tmp_path
 @each_linear
 def test_a_file_cut_anywhere_is_broken(where: str, tmp_path: Path) -> None:
     path = save(tmp_path / where, renamed(linear(), *NAMES[where]))
-    assert_cut_is_broken(path, where, tmp_path, repo_of(where))
+    assert_cut_is_broken(path, lambda: inspect(tmp_path, where, repo_of(where)))
 
 
 @each_linear

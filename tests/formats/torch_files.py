@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from saes.converter import convert, load
-from saes.errors import SaeError
-from saes.formats import FolderSource, by_slug, identify
+from saes.formats import FolderSource, by_slug
 from saes.reference import no_tick
 from tests.formats.test_samples import neutral
 
@@ -92,15 +90,3 @@ def assert_computes(
         assert np.allclose(found, acts.numpy(), rtol=1e-5, atol=1e-5)
         rebuilt = side.decode(found, x.numpy(), no_tick)
         assert np.allclose(rebuilt, recon.numpy(), rtol=1e-5, atol=1e-4)
-
-
-def assert_cut_is_broken(path: Path, where: str, root: Path, repo_id: str | None = None) -> None:
-    """Cut at every byte of its first and last part: never a wrong reading, never a crash."""
-    whole = path.read_bytes()
-    lengths = {*range(300), *range(300, len(whole), 61), *range(len(whole) - 200, len(whole))}
-    for length in sorted(lengths):
-        path.write_bytes(whole[:length])
-        with pytest.raises(SaeError) as caught:
-            identify(FolderSource(root, repo_id), where)
-        assert caught.value.code in ("broken_file", "unsafe_format"), length
-    path.write_bytes(whole)

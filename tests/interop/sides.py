@@ -9,7 +9,7 @@ from sae_lens import SAE
 
 from saes.formats import FolderSource, identify
 from saes.reference import no_tick
-from tests.fixtures import Array
+from tests.fixtures import Array, Sample
 
 HEADS = 4
 
@@ -45,6 +45,14 @@ def through_ours(folder: Path, x: Array, where: str = ".", **given: Any) -> tupl
 
 def weights(sae: Any) -> dict[str, Array]:
     return {name: it.double().numpy() for name, it in sae.state_dict().items()}
+
+
+def truth(sample: Sample) -> tuple[Array, Array]:
+    """What is to come out for the sample's own inputs, as the files have it."""
+    recon = sample.of_unit("recon")
+    if sample.name == "mistudio_v1_community_format":  # the exporter lost decoder.bias
+        recon = sample.truth["alt.saelens.recon"]
+    return sample.of_unit("acts").ravel(), recon.ravel()
 
 
 def assert_near(found: tuple[Array, Array], wanted: tuple[Array, Array]) -> None:

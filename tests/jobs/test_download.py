@@ -8,11 +8,12 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from saes import jobs, services, steering
+from saes import jobs, moves, queueing, services, steering
+from saes.arrivals import DownloadRequest
 from saes.errors import AlreadyHere, DataMissing
 from saes.hub import RepoRef
 from saes.models import Job, Sae, SaeFile
-from saes.services import DownloadRequest
+from tests.apps import wait_for
 from tests.hub import LocalHub, faults
 from tests.hub.answers import Request
 from tests.jobs.conftest import sample_files
@@ -24,11 +25,11 @@ GEMMA = "layer_12/width_16k/average_l0_41"
 @pytest.fixture(autouse=True)
 def no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests call run() as a worker would; the queue itself is tested with real workers."""
-    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
+    monkeypatch.setattr(queueing, "enqueue", lambda jobs: None)
 
 
 def bring_in(repo: str, where: str, **more: Any) -> Sae:
-    job = jobs.start_download(None, DownloadRequest(RepoRef(repo), where, **more), None)
+    job = jobs.start_arrival(None, DownloadRequest(RepoRef(repo), where, **more), None)
     jobs.run(job.id)
     return Sae.objects.get(id=job.sae_id)
 
@@ -90,7 +91,9 @@ def test_wrong_bytes_are_fetched_once_more_and_then_it_is_said(hub: LocalHub) ->
     hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
     corrupt = faults.corrupt(5000)
     hub.faults.add("params.npz", corrupt, where="cdn", times=1)
-    assert bring_in("google/gemma-scope-2b-pt-res", GEMMA).status == Sae.Status.READY
+    sae = bring_in("google/gemma-scope-2b-pt-res", GEMMA)
+    assert sae.status == Sae.Status.READY
+    steering.delete_sae(None, sae, keep_files=False)
     hub.faults.add("params.npz", corrupt, where="cdn", times=None)
     sae = bring_in("google/gemma-scope-2b-pt-res", GEMMA)
     assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "hash_mismatch")
@@ -115,7 +118,7 @@ def test_retrying_a_finished_download_fetches_nothing_again(hub: LocalHub) -> No
     assert hub.log.bytes_sent("params.npz") < 2000
 
 
-def test_a_full_disk_is_said_in_numbers_before_anything_is_fetched(hub: LocalHub) -> None:
+def test_a_job_waits_in_numbers_for_room_that_another_has_set_aside(hub: LocalHub) -> None:
     hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
     greedy = Job.objects.create(
         kind=Job.Kind.DOWNLOAD,
@@ -124,15 +127,22 @@ def test_a_full_disk_is_said_in_numbers_before_anything_is_fetched(hub: LocalHub
         bytes_reserved=10**15,
     )
     sae = bring_in("google/gemma-scope-2b-pt-res", GEMMA)
-    assert (sae.status, sae.error_code) == (Sae.Status.ERROR, "disk_full")
-    assert "1,000,000,000,000,000" in sae.error_message
-    greedy.delete()
+    job = sae.jobs.get()
+    assert (sae.status, job.waits_for, job.attempt) == (Sae.Status.PENDING, "disk", 0)
+    assert "1,000,000,000,000,000" in job.message
+    assert hub.log.bytes_sent("params.npz") < 2000
+    moves.cancel([greedy.id])
+    job.refresh_from_db()
+    assert job.wait_until is None
+    jobs.run(job.id)
+    sae.refresh_from_db()
+    assert sae.status == Sae.Status.READY
 
 
 def test_deleting_during_a_download_leaves_neither_row_nor_file(hub: LocalHub) -> None:
     hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
     wanted = DownloadRequest(RepoRef("google/gemma-scope-2b-pt-res"), GEMMA)
-    job = jobs.start_download(None, wanted, None)
+    job = jobs.start_arrival(None, wanted, None)
 
     def delete_now(request: object) -> bool:
         sae = Sae.objects.filter(id=job.sae_id).first()
@@ -142,7 +152,7 @@ def test_deleting_during_a_download_leaves_neither_row_nor_file(hub: LocalHub) -
 
     hub.faults.add(delete_now, faults.status(500), where="cdn")
     jobs.run(job.id)
-    assert not Sae.objects.filter(id=job.sae_id).exists()
+    wait_for(lambda: not Sae.objects.filter(id=job.sae_id).exists())
     assert not (settings.DATA_DIR / "saes" / job.sae_id).exists()
 
 
@@ -179,10 +189,10 @@ def test_a_retry_right_after_a_cancel_waits_for_the_old_worker_to_let_go(hub: Lo
     hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
     hub.faults.add(is_body, faults.stall(4000, 3), where="cdn")
     wanted = DownloadRequest(RepoRef("google/gemma-scope-2b-pt-res"), GEMMA)
-    job = jobs.start_download(None, wanted, None)
+    job = jobs.start_arrival(None, wanted, None)
     old = in_background(job)
     wait_for_stage(job, "downloading")
-    jobs.cancel(job)
+    moves.cancel([job.id])
     again = steering.retry(None, job.sae)
     new = in_background(again)
     old.join()
@@ -195,7 +205,7 @@ def test_deleting_while_the_hub_stalls_leaves_neither_row_nor_file(hub: LocalHub
     hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
     hub.faults.add(is_body, faults.stall(4000, 2), where="cdn")
     wanted = DownloadRequest(RepoRef("google/gemma-scope-2b-pt-res"), GEMMA)
-    job = jobs.start_download(None, wanted, None)
+    job = jobs.start_arrival(None, wanted, None)
     worker = in_background(job)
     wait_for_stage(job, "downloading")
     steering.delete_sae(None, job.sae, keep_files=False)
@@ -234,7 +244,7 @@ def test_keeping_files_that_cannot_be_moved_deletes_nothing(hub: LocalHub) -> No
 def test_pressing_download_twice_makes_one_sae(hub: LocalHub) -> None:
     repo = hub.add_repo("someone/saes", sample_files("saelens_v6_standard"))
     wanted = DownloadRequest(RepoRef("someone/saes", revision=repo.sha), "blocks.3.hook_resid_post")
-    first = jobs.start_download(None, wanted, None)
+    first = jobs.start_arrival(None, wanted, None)
     with pytest.raises(AlreadyHere) as there:
-        jobs.start_download(None, wanted, None)
+        jobs.start_arrival(None, wanted, None)
     assert there.value.sae_id == first.sae_id

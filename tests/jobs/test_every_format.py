@@ -4,11 +4,11 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from saes import accounts, jobs
+from saes import accounts, jobs, queueing
+from saes.arrivals import DownloadRequest
 from saes.formats import find_saes
 from saes.hub import RepoRef
 from saes.models import Job, Sae, SaeFile
-from saes.services import DownloadRequest
 from tests.fixtures import ALL_SAMPLES, BY_NAME, Sample
 from tests.hub import LocalHub
 from tests.jobs.conftest import sample_files
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests call run() as a worker would; the queue itself is tested with real workers."""
-    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
+    monkeypatch.setattr(queueing, "enqueue", lambda jobs: None)
 
 
 def brought_in(sample: Sample, hub: LocalHub) -> Sae:
@@ -27,7 +27,7 @@ def brought_in(sample: Sample, hub: LocalHub) -> Sae:
     hub.add_repo(sample.repo_id, files)
     assert sample.where in [found.where for found in find_saes(files, sample.repo_id)]
     wanted = DownloadRequest(RepoRef(sample.repo_id), sample.where)
-    job = jobs.start_download(None, wanted, None)
+    job = jobs.start_arrival(None, wanted, None)
     Sae.objects.filter(id=job.sae_id).update(given_facts=sample.facts)
     jobs.run(job.id)
     assert Job.objects.get(id=job.id).traceback == ""

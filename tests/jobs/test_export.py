@@ -3,11 +3,11 @@
 import pytest
 from django.conf import settings
 
-from saes import converter, exporting, jobs, services, steering
+from saes import converter, exporting, jobs, moves, queueing, services, steering
+from saes.arrivals import DownloadRequest
 from saes.errors import CannotRepresent, Conflict, DataMissing, Forbidden, NotReady
 from saes.hub import RepoRef
 from saes.models import Job, Sae, SaeFile
-from saes.services import DownloadRequest
 from saes.storage import sha256_of
 from tests.api.conftest import person
 from tests.hub import LocalHub
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
+    monkeypatch.setattr(queueing, "enqueue", lambda jobs: None)
 
 
 @pytest.fixture
 def sae(hub: LocalHub) -> Sae:
     hub.add_repo("someone/saes", sample_files("saelens_v6_standard"))
     wanted = DownloadRequest(RepoRef("someone/saes"), "blocks.3.hook_resid_post")
-    job = jobs.start_download(None, wanted, None)
+    job = jobs.start_arrival(None, wanted, None)
     jobs.run(job.id)
     return Sae.objects.get(id=job.sae_id)
 
@@ -102,7 +102,7 @@ def test_converting_the_sae_again_drops_what_was_made_of_it_before(sae: Sae) -> 
 
 def test_a_cancelled_export_leaves_nothing(sae: Sae) -> None:
     job = jobs.start_export(None, sae, "saelens")
-    assert jobs.cancel(job)
+    assert moves.cancel([job.id])
     jobs.run(job.id)
     job.refresh_from_db()
     assert job.state == Job.State.CANCELLED
@@ -114,7 +114,7 @@ def test_a_cancelled_export_leaves_nothing(sae: Sae) -> None:
 
 def test_a_failed_export_is_retried_as_what_it_was(sae: Sae) -> None:
     job = jobs.start_export(None, sae, "saelens")
-    jobs.cancel(job)
+    moves.cancel([job.id])
     again = steering.retry_job(None, Job.objects.get(id=job.id))
     assert (again.kind, again.target) == (Job.Kind.EXPORT, "saelens")
 

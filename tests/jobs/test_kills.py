@@ -1,6 +1,7 @@
 """A download killed with SIGKILL at ten points, everything at once, ends ready all the same."""
 
 import sqlite3
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,16 +26,16 @@ POINTS = [
 ]  # fmt: skip
 
 
-def gemma_scope_sae(path: Path) -> Path:
+def gemma_scope_sae(path: Path, d_in: int = D_IN, d_sae: int = D_SAE) -> Path:
     random = np.random.default_rng(3)
-    small = np.float32(D_IN**-0.5)
+    small = np.float32(d_in**-0.5)
     np.savez(
         path,
-        W_enc=random.standard_normal((D_IN, D_SAE), np.float32) * small,
-        W_dec=random.standard_normal((D_SAE, D_IN), np.float32) * small,
-        b_enc=np.full(D_SAE, -0.1, np.float32),
-        b_dec=np.zeros(D_IN, np.float32),
-        threshold=np.full(D_SAE, 0.5, np.float32),
+        W_enc=random.standard_normal((d_in, d_sae), np.float32) * small,
+        W_dec=random.standard_normal((d_sae, d_in), np.float32) * small,
+        b_enc=np.full(d_sae, -0.1, np.float32),
+        b_dec=np.zeros(d_in, np.float32),
+        threshold=np.full(d_sae, 0.5, np.float32),
     )
     return path
 
@@ -66,9 +67,16 @@ def has_come_to(app: App, stage: str, percent: float) -> bool:
     return job["stage"] == stage and 100 * done >= percent * total and job["state"] == "running"
 
 
-def part_size(app: App) -> int:
-    parts = list(app.data_dir.glob("saes/*/parts/*"))
-    return parts[0].stat().st_size if parts else -1
+def gaps(app: App) -> set[tuple[int, int]]:
+    """The ranges that the records of the part files say are missing; none without a record."""
+    found: set[tuple[int, int]] = set()
+    for record in app.data_dir.glob("saes/*/parts/*.pieces"):
+        piece, *noted = (number for (number,) in struct.iter_unpack("<Q", record.read_bytes()))
+        size = next(app.data_dir.parent.glob("params.npz")).stat().st_size
+        for number, there in enumerate(noted):
+            start, stop = number * piece + there, min((number + 1) * piece, size)
+            found |= {(start, stop)} if start < stop else set()
+    return found
 
 
 def kill_everything(app: App) -> None:
@@ -100,21 +108,21 @@ def test_a_download_killed_at_ten_points_goes_on_and_ends_ready(
 
 
 def goes_on_where_it_was(hub: LocalHub, app: App) -> None:
-    """Start again; the first range asked for begins at most 1 MiB before the part file's end."""
-    held, downloaded = part_size(app), bool(list(app.data_dir.glob("saes/*/source/**/*.npz")))
+    """Start again; every range that is asked for is one that the records say is missing."""
+    left, downloaded = gaps(app), bool(list(app.data_dir.glob("saes/*/source/**/*.npz")))
     time.sleep(0.1)
     hub.log.clear()
     app.lines.clear()
     app.start().wait_until_ready()
     wait_for(lambda: row(app)["state"] in ("running", "done"), 30)
-    if held > 0 and not downloaded:
+    if left:
         wait_for(lambda: bodies(hub), 30)
-        assert held - 2**20 <= bodies(hub)[0] <= held
+        assert bodies(hub) <= left
     if downloaded:
-        assert bodies(hub) == []
+        assert bodies(hub) == set()
 
 
-def bodies(hub: LocalHub) -> list[int]:
-    """Where each range of weights began: those that are no header reads."""
-    asked = [range for range in hub.log.ranges(FILE) if range]
-    return [start or 0 for start, stop in asked if (stop or 0) - (start or 0) > 100_000]
+def bodies(hub: LocalHub) -> set[tuple[int, int]]:
+    """The ranges of weights: those that are no header reads."""
+    asked = [(it[0] or 0, it[1] or 0) for it in hub.log.ranges(FILE) if it]
+    return {(start, stop) for start, stop in asked if stop - start > 100_000}

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from saes import jobs, recovery
+from saes import jobs, moves, recovery
 from saes.errors import Conflict
 from saes.models import Job, Sae
 from saes.processes import is_alive, start_of, this_process
@@ -51,7 +51,7 @@ def test_a_job_is_claimed_once(job: Job) -> None:
 def test_a_worker_whose_job_was_cancelled_stops_at_its_next_word(job: Job) -> None:
     reporter = JobReporter(claimed(job))
     reporter.say(Stage.DOWNLOADING, "Downloading")
-    assert jobs.cancel(job)
+    assert moves.cancel([job.id])
     with pytest.raises(Stopped):
         reporter.say(Stage.CONVERTING, "Converting")
     job.refresh_from_db()
@@ -61,14 +61,14 @@ def test_a_worker_whose_job_was_cancelled_stops_at_its_next_word(job: Job) -> No
 
 
 def test_cancelling_twice_changes_nothing_more(job: Job) -> None:
-    assert jobs.cancel(job)
-    assert not jobs.cancel(job)
+    assert moves.cancel([job.id])
+    assert not moves.cancel([job.id])
 
 
 def test_a_job_that_ended_cannot_be_cancelled(job: Job) -> None:
     with jobs.recording(claimed(job)):
         pass
-    assert not jobs.cancel(job)
+    assert not moves.cancel([job.id])
     job.refresh_from_db()
     assert (job.state, job.progress) == (Job.State.DONE, 100)
 
@@ -134,7 +134,7 @@ def test_the_former_worker_of_a_requeued_job_cannot_write_any_more(job: Job) -> 
 def test_a_job_that_kills_its_worker_again_and_again_is_given_up_with_advice(job: Job) -> None:
     for _ in range(recovery.MOST_DEATHS):
         claimed(job)
-        recovery.horse_died(job.id, os.getpid())
+        recovery.horse_died(os.getpid())
     job.refresh_from_db()
     assert (job.state, job.error_code) == (Job.State.FAILED, "worker_killed")
 
@@ -143,7 +143,7 @@ def test_deaths_with_progress_between_them_are_not_counted_together(job: Job) ->
     for progress in range(2 * recovery.MOST_DEATHS):
         claimed(job)
         Job.objects.filter(id=job.id).update(progress=progress)
-        recovery.horse_died(job.id, os.getpid())
+        recovery.horse_died(os.getpid())
     job.refresh_from_db()
     assert job.state == Job.State.QUEUED
 

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
-from saes import jobs, roles, services, steering, vault
+from saes import bringing, jobs, moves, queueing, roles, services, steering, vault
+from saes.arrivals import DownloadRequest
 from saes.errors import (
     Conflict,
     DataMissing,
@@ -23,7 +24,7 @@ from saes.errors import (
 )
 from saes.hub import RepoRef
 from saes.models import HubToken, Job, Sae, SaeFile
-from saes.services import DownloadRequest
+from saes.parts import held_in
 from tests.apps import wait_for
 from tests.hub import LocalHub, faults
 from tests.jobs.conftest import sample_files
@@ -36,7 +37,7 @@ WANTED = DownloadRequest(RepoRef(REPO), "layer_12/width_16k/average_l0_41")
 
 @pytest.fixture(autouse=True)
 def no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
+    monkeypatch.setattr(queueing, "enqueue", lambda jobs: None)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def person(name: str, role: str) -> User:
 
 
 def download(user: User | None = None, secret: str | None = None) -> Job:
-    _, job = steering.download(user, WANTED, secret)
+    _, job = bringing.download(user, WANTED, secret)
     assert job is not None
     return job
 
@@ -75,7 +76,7 @@ def test_a_paused_download_keeps_what_it_has_and_goes_on_from_there(hub: LocalHu
     sae = services.sae_of(job.sae_id)
     assert sae.status == Sae.Status.PAUSED
     parts = settings.DATA_DIR / "saes" / sae.id / "parts"
-    kept = sum(part.stat().st_size for part in parts.iterdir())
+    kept = held_in(parts)
     assert kept > 0
     hub.log.clear()
     assert steering.resume(None, job)
@@ -130,7 +131,7 @@ def test_a_viewer_can_change_nothing() -> None:
     job = sae.newest_job
     assert job is not None
     attempts: list[Callable[[], object]] = [
-        lambda: steering.download(viewer, WANTED),
+        lambda: bringing.download(viewer, WANTED),
         lambda: steering.cancel(viewer, job),
         lambda: steering.pause(viewer, job),
         lambda: steering.resume(viewer, job),
@@ -168,14 +169,14 @@ def test_an_editor_deletes_what_another_brought_in() -> None:
 
 def test_asking_again_gives_the_sae_that_is_there() -> None:
     sae = ready()
-    again, job = steering.download(None, WANTED)
+    again, job = bringing.download(None, WANTED)
     assert (again.id, job) == (sae.id, None)
 
 
 def test_asking_again_for_one_that_failed_goes_on_with_it() -> None:
     first = download()
     steering.cancel(None, first)
-    again, job = steering.download(None, WANTED)
+    again, job = bringing.download(None, WANTED)
     assert again.id == first.sae_id
     assert job is not None
     jobs.run(job.id)
@@ -188,16 +189,16 @@ def test_asking_again_for_one_that_failed_goes_on_with_it() -> None:
      ("layer_12/width_16k/average_l0_41/params.npz", WANTED.where)],
 )  # fmt: skip
 def test_a_folder_with_a_slash_and_a_file_of_it_stand_for_the_sae(where: str, place: str) -> None:
-    sae, _ = steering.download(None, DownloadRequest(RepoRef(REPO), where))
+    sae, _ = bringing.download(None, DownloadRequest(RepoRef(REPO), where))
     assert sae.hf_filepath == place
     assert (len(sae.hf_commit), sae.hf_revision) == (40, "")
 
 
 def test_a_mistyped_name_is_told_at_once_and_leaves_no_row() -> None:
     with pytest.raises(RepositoryNotFound):
-        steering.download(None, DownloadRequest(RepoRef("google/none"), "."))
+        bringing.download(None, DownloadRequest(RepoRef("google/none"), "."))
     with pytest.raises(PathNotFound):
-        steering.download(None, DownloadRequest(RepoRef(REPO), "layer_1"))
+        bringing.download(None, DownloadRequest(RepoRef(REPO), "layer_1"))
     assert not Sae.objects.exists()
 
 
@@ -208,7 +209,7 @@ def test_a_token_for_one_job_is_gone_when_the_job_ends(hub: LocalHub) -> None:
     hub.add_repo(REPO + "-private", sample_files("gemma_scope_1_res"), private=True,
                  readers=["alice"])  # fmt: skip
     wanted = DownloadRequest(RepoRef(REPO + "-private"), WANTED.where)
-    _, job = steering.download(None, wanted, "hf_alice_1111")
+    _, job = bringing.download(None, wanted, "hf_alice_1111")
     assert job is not None
     assert vault.reveal(HubToken.objects.get(for_one_job=True)) == "hf_alice_1111"
     jobs.run(job.id)
@@ -218,9 +219,9 @@ def test_a_token_for_one_job_is_gone_when_the_job_ends(hub: LocalHub) -> None:
 
 def test_a_token_that_no_job_took_is_gone_at_once() -> None:
     ready()
-    steering.download(None, WANTED, "hf_alice_1111")
+    bringing.download(None, WANTED, "hf_alice_1111")
     with pytest.raises(PathNotFound):
-        steering.download(None, DownloadRequest(RepoRef(REPO), "layer_1"), "hf_alice_1111")
+        bringing.download(None, DownloadRequest(RepoRef(REPO), "layer_1"), "hf_alice_1111")
     assert not HubToken.objects.exists()
 
 
@@ -267,12 +268,12 @@ def test_only_a_ready_sae_is_verified_or_exported() -> None:
 
 def test_asking_again_with_the_right_model_mends_what_the_wrong_one_stopped() -> None:
     wrong = replace(WANTED, model_name="gpt2")
-    sae, job = steering.download(None, wrong)
+    sae, job = bringing.download(None, wrong)
     assert job is not None
     jobs.run(job.id)
     assert services.sae_of(sae.id).error_code == "dimension_mismatch"
     right = replace(WANTED, model_name="somebody/a-model")
-    again, job = steering.download(None, right)
+    again, job = bringing.download(None, right)
     assert again.id == sae.id
     assert job is not None
     jobs.run(job.id)
@@ -284,13 +285,13 @@ def test_asking_again_for_one_that_misses_facts_answers_it_or_asks_again(hub: Lo
     hub.add_repo("local/mistudio", sample_files("mistudio_v1_jumprelu"))
     where = "checkpoints/checkpoint_5000/layer_3_residual"
     wanted = DownloadRequest(RepoRef("local/mistudio"), where)
-    sae, job = steering.download(None, wanted)
+    sae, job = bringing.download(None, wanted)
     assert job is not None
     jobs.run(job.id)
     assert services.sae_of(sae.id).error_code == "needs_facts"
-    assert steering.download(None, wanted)[1] is None
+    assert bringing.download(None, wanted)[1] is None
     facts = {"generation": 1, "normalize_activations": "constant_norm_rescale"}
-    _, job = steering.download(None, replace(wanted, facts=facts))
+    _, job = bringing.download(None, replace(wanted, facts=facts))
     assert job is not None
     jobs.run(job.id)
     assert services.sae_of(sae.id).status == Sae.Status.READY
@@ -318,7 +319,7 @@ def test_while_the_hub_is_away_only_the_same_revision_is_the_same(
 ) -> None:
     hub.faults.add("/api/", faults.status(503), times=None)
     named = [replace(WANTED, ref=RepoRef(REPO, revision=it)) for it in ("", "v2", "v2", "")]
-    made = [steering.download(None, wanted)[0].id for wanted in named]
+    made = [bringing.download(None, wanted)[0].id for wanted in named]
     assert made[1] == made[2]
     assert made[0] == made[3]
     assert made[0] != made[1]
@@ -349,7 +350,7 @@ def test_a_worker_that_lost_its_job_asks_for_no_facts() -> None:
     job = download()
     stale = Job.objects.claim(job.id, "here 1 1")
     assert stale is not None
-    jobs.cancel(job)
+    moves.cancel([job.id])
     jobs.fail(stale, NeedsFacts("Which?", [MissingFact("k", "How many?")]))
     assert services.sae_of(job.sae_id).missing_facts == []
 
@@ -361,8 +362,8 @@ def test_part_files_of_a_dead_worker_go_when_its_paused_job_is_cancelled() -> No
     assert running is not None
     parts = settings.DATA_DIR / "saes" / job.sae_id / "parts"
     parts.mkdir()
-    assert jobs.pause(job)
-    assert jobs.cancel(running)  # read while it ran
+    assert moves.pause([job.id])
+    assert moves.cancel([running.id])  # read while it ran
     assert not parts.exists()
 
 

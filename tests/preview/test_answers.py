@@ -255,7 +255,7 @@ def test_what_was_previewed_is_what_is_downloaded_though_the_branch_moves(hub: L
     assert form["commit"] == first
     hub.commit(repo, {f"{WHERE}/params.npz": b"another file", "new/params.npz": b"x"})
     assert repo.sha != first
-    client.post("/hub/download/", form)
+    client.post("/hub/download/", {**form, "where": WHERE})
     job = Job.objects.get()
     jobs.run(job.id)
     sae = Sae.objects.get()

@@ -150,7 +150,7 @@ def test_a_repository_of_50000_files_lists_within_three_seconds(large: str) -> N
         times.append(time.process_time() - begun)
         assert (len(found.listing.files), len(found.rows)) == (50_000, 10_000)
     preview._previews.clear()
-    assert min(times) < 2.5  # the hub itself has the other half second
+    assert min(times) < 3  # of the processor: others may use it, too
 
 
 def test_layers_widths_and_sparsities_sort_as_numbers(hub: LocalHub) -> None:

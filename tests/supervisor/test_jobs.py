@@ -20,9 +20,9 @@ from tests.hub import LocalHub
 pytestmark = pytest.mark.processes
 WIDTH, FEATURES = 64, 512
 START = """
-from saes import jobs, services
+from saes import arrivals, jobs
 from saes.hub import RepoRef
-jobs.start_download(None, services.DownloadRequest(RepoRef("alice/sae"), "."), None)
+jobs.start_arrival(None, arrivals.DownloadRequest(RepoRef("alice/sae"), "."), None)
 """
 
 

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.processes
 CANARY = "hf_canary0123456789"
 
 
+@pytest.mark.alone
 def test_the_first_page_is_there_within_five_seconds(start_app: StartApp) -> None:
     seconds = []
     for _ in range(3):  # the machine that runs the tests may be busy with something else

@@ -1,13 +1,17 @@
 """Our writer against a hub that misbehaves, over real sockets."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from saes import errors, transfer
+from saes import errors, patience
 from saes.hub import Hub, HubSource, Listing, RepoRef
-from saes.storage import Library, PartFile
+from saes.parts import PartFile, open_part
+from saes.progress import NotNow
+from saes.storage import Library
+from saes.transfer import Incoming, Transfer
 from tests.hub import Hollow, LocalHub, faults
 
 ID = "sae_0123456789ab"
@@ -23,8 +27,14 @@ def hub() -> Iterator[LocalHub]:
         yield local
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundredth of a second for each second."""
+    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.01)
+
+
 class Download:
-    """One file of the local hub on its way to disk; each wait is noted and not slept."""
+    """One file of the local hub on its way to disk, and whoever attends to it."""
 
     def __init__(self, hub: LocalHub, folder: Path, token: str | None = None) -> None:
         self.client = Hub(hub.url, token)
@@ -32,19 +42,29 @@ class Download:
         self.file = self.listing.files[NAME]
         self.shelf = Library(folder)
         self.shelf.open_home(ID)
-        self.waits: list[str] = []
+        self.said: list[str] = []
         self.seen: list[int] = []
 
     def part(self) -> PartFile:
-        return self.shelf.part(ID, self.file.expected, lambda done: None)
+        return open_part(self.shelf.parts(ID), self.file.expected)
 
     def run(self) -> Path:
-        with self.part() as part:
-            transfer.fetch(self.client, self.listing, self.file, part, self.seen.append, self.wait)
-            return part.publish(self.shelf.source(ID) / "file").path
+        incoming = [Incoming(self.file, self.part())]
+        (done,) = Transfer(self.client, self.listing, incoming, self).files()
+        return done.part.publish(self.shelf.source(ID) / "file").path
 
-    def wait(self, seconds: float, why: str) -> None:
-        self.waits.append(why)
+    @property
+    def waits(self) -> list[str]:
+        return [why for why in self.said if why]
+
+    def check(self) -> None:
+        pass
+
+    def tick(self, done: int) -> None:
+        self.seen.append(done)
+
+    def say(self, why: str) -> None:
+        self.said.append(why)
 
 
 def starts(hub: LocalHub) -> list[int]:
@@ -79,8 +99,8 @@ def test_a_broken_connection_goes_on_where_the_part_file_ends(
 def test_a_download_goes_on_in_another_process(hub: LocalHub, tmp_path: Path) -> None:
     killed = Download(hub, tmp_path)
     url = killed.client.locate(killed.listing, killed.file)
-    with killed.client.body(url, 0, 1_000_000) as answer, killed.part() as part:
-        part.write(answer.read())
+    with killed.client.body(url, 0, 1_000_000) as answer:
+        killed.part().write(0, answer.read())
     hub.log.clear()
     Download(hub, tmp_path).run()
     assert starts(hub) == [1_000_000]
@@ -94,10 +114,19 @@ def test_an_expired_link_is_asked_for_again(hub: LocalHub, tmp_path: Path) -> No
 
 
 def test_a_rate_limit_is_waited_for_as_long_as_it_says(hub: LocalHub, tmp_path: Path) -> None:
-    hub.faults.add(NAME, faults.status(429, {"Retry-After": "40"}), where="hub")
+    hub.faults.add(NAME, faults.status(429, {"Retry-After": "2"}), where="hub")
     download = Download(hub, tmp_path)
+    begun = time.monotonic()
     download.run()
-    assert download.waits == ["rate limited, goes on in 40 s"]
+    assert time.monotonic() - begun >= 2
+    assert download.waits == ["rate limited, goes on in 2 s", "rate limited, goes on in 1 s"]
+
+
+def test_a_long_rate_limit_makes_room_for_other_work(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.add(NAME, faults.status(429, {"Retry-After": "900"}), where="cdn")
+    with pytest.raises(NotNow) as why:
+        Download(hub, tmp_path).run()
+    assert (why.value.resource, round(why.value.seconds)) == ("hub", 900)
 
 
 def test_corrupt_bytes_are_found_by_their_hash(hub: LocalHub, tmp_path: Path) -> None:
@@ -136,8 +165,8 @@ def test_a_hub_that_stays_away_is_given_up_with_the_part_kept(
     download = Download(hub, tmp_path)
     with pytest.raises(errors.HubUnreachable) as caught:
         download.run()
-    assert "6 times in a row" in str(caught.value)
-    assert len(download.waits) == 5
+    assert f"{patience.ATTEMPTS} times in a row" in str(caught.value)
+    assert len(download.waits) == patience.ATTEMPTS - 1
 
 
 def test_the_token_goes_to_the_hub_and_never_to_the_other_host(

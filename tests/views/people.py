@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
-from django.core.serializers import serialize
 
 from saes import roles
+from tests.quick import all_rows
 
 NOBODY = "anonymous"
 ROLES = {  # `other` is an editor who did not start what `editor` did
@@ -34,10 +33,7 @@ def somebody(name: str, role: str | None) -> User:
 
 def everything_kept() -> dict[str, Any]:
     """All rows but sessions, and all files of the data directory: what a request may change."""
-    rows = {
-        model._meta.label: serialize("json", model._default_manager.order_by("pk"))
-        for model in apps.get_models()
-        if model is not Session and model._meta.managed
-    }
+    rows = {table: sorted(map(repr, found)) for table, found in all_rows().items()}
+    del rows[Session._meta.db_table]
     files = {path: path.read_bytes() for path in settings.DATA_DIR.rglob("*") if path.is_file()}
     return {**rows, **{str(path): content for path, content in files.items()}}

@@ -17,11 +17,16 @@ from tests.views.conftest import signed_in
 pytestmark = pytest.mark.django_db
 GET = {
     "saes:list": 0, "saes:detail": 1, "saes:card": 1, "saes:hub": 0, "saes:repo": 2,
-    "saes:header": 2, "saes:storage": 0, "saes:formats": 1,
+    "saes:header": 2, "saes:storage": 0, "saes:formats": 1, "saes:look": 0, "saes:jobs": 0,
+    "saes:job-row": 1, "saes:cancel-jobs": 0, "saes:uploads": 0, "saes:upload": 1,
 }  # fmt: skip
 POST = {
     "saes:edit": 1, "saes:facts": 1, "saes:cancel": 1, "saes:retry": 1, "saes:download": 0,
-    "saes:forget-token": 0, "saes:remove-kept": 1, "saes:prepare": 1, "sign-out": 0,
+    "saes:forget-token": 0, "saes:remove-kept": 1, "saes:prepare": 1, "saes:batch": 2,
+    "sign-out": 0, "saes:repair": 0, "saes:verify-all": 0, "saes:remove-source": 1,
+    "saes:pause": 1, "saes:resume": 1, "saes:steer-jobs": 1, "saes:announce-upload": 0,
+    "saes:send-upload": 1, "saes:upload-piece": 1, "saes:import-upload": 1,
+    "saes:discard-upload": 1,
 }  # fmt: skip
 BOTH = {
     "saes:delete": 1, "saes:hub": 0, "saes:tokens": 0, "saes:revoke-token": 1, "sign-in": 0,
@@ -98,7 +103,7 @@ def test_an_unknown_address_says_nothing_to_an_anonymous_visitor(path: str) -> N
     assert "Sign out" not in answer.content.decode()
 
 
-@pytest.mark.parametrize("name", GET.keys() - BOTH.keys())
+@pytest.mark.parametrize("name", sorted(GET.keys() - BOTH.keys()))
 def test_pages_that_only_show_take_no_post(client: Client, name: str) -> None:
     assert client.post(address(name, GET[name])).status_code == 405
 
@@ -150,8 +155,8 @@ def pages(client: Client, sae: Sae) -> Iterator[tuple[str, HttpResponse]]:
     for path in (
         "/", "/?search=nothing", f"/saes/{sae.id}/", f"/saes/{sae.id}/card/",
         f"/saes/{sae.id}/delete/", "/hub/", "/hub/--/x/", "/hub/google/gemma-scope-2b-pt-res/",
-        "/storage/", "/account/tokens/", "/sign-in/", "/healthz", "/nowhere/", "/saes/none/",
-        "/admin/", "/admin/saes/job/",
+        "/storage/", "/jobs/", "/jobs/cancel-all/", "/account/tokens/", "/sign-in/", "/healthz",
+        "/nowhere/", "/saes/none/", "/admin/", "/admin/saes/job/",
     ):  # fmt: skip
         yield path, client.get(path)  # type: ignore[misc]
     yield "400", client.get("/", headers={"host": "evil.example"})  # type: ignore[misc]

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.template.loader import render_to_string
 from django.test import Client
 
+from saes import services
 from saes.models import Job, Sae
 from tests.hub import LocalHub
 from tests.jobs.conftest import sample_files
@@ -51,6 +52,7 @@ def hostile(owner: User) -> Sae:
         missing_facts=[{"name": "k", "question": everything, "readings": {"<blink>": "<blink>"}}],
         certificate=CERTIFICATE, file_size_bytes=5,
     )  # fmt: skip
+    services.library().open_home(sae.id)
     sae.files.create(
         kind="source", path=everything, size=1, sha256="<blink>", verified_against="<blink>"
     )
@@ -75,7 +77,8 @@ def test_the_check_finds_what_would_act() -> None:
 
 @pytest.mark.parametrize(
     "path", ["/", "/?search={attack}", "/saes/{id}/", "/saes/{id}/card/", "/saes/{id}/delete/",
-             "/storage/", "/hub/?repo={attack}", "/hub/{attack}/x/", "/?model_name={attack}",
+             "/storage/", "/storage/look/", "/hub/?repo={attack}", "/hub/{attack}/x/",
+             "/?model_name={attack}",
              "/sign-in/?next={attack}", "/admin/saes/sae/", "/nowhere/{attack}/"],
 )  # fmt: skip
 def test_no_page_brings_it_to_life(client: Client, hostile: Sae, path: str) -> None:

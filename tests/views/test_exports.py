@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from saes import jobs, roles, services
+from saes import jobs, queueing, roles, services
 from saes.formats.architectures import NOT_PLAIN
 from saes.models import Job, Sae
 from tests.api.conftest import person
@@ -18,7 +18,7 @@ HTMX = {"HX-Request": "true"}
 
 @pytest.fixture(autouse=True)
 def no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "enqueue", lambda job: None)
+    monkeypatch.setattr(queueing, "enqueue", lambda jobs: None)
 
 
 @pytest.fixture

@@ -175,29 +175,30 @@ def test_what_is_in_the_library_is_not_offered_again(client: Client, gemma: str)
 
 
 def rows(text: str) -> list[str]:
-    return re.findall(r'name="where" value="([^"]*)"', text)
+    return re.findall(r'form="one" name="where" value="([^"]*)"', text)
 
 
 def test_rows_are_filtered_searched_and_paged(client: Client, hub: LocalHub) -> None:
     (content,) = sample_files("gemma_scope_1_res").values()
     names = [f"layer_{n}/width_{w}k/average_l0_9" for n in range(40) for w in (16, 65)]
     hub.add_repo("a/many", {f"{name}/params.npz": content for name in names})
-    address = "/hub/a/many/"
+    address = "/hub/a/many/?view=table"
     assert len(rows(client.get(address).content.decode())) == 50
-    assert len(rows(client.get(f"{address}?page=2").content.decode())) == 30
-    assert rows(client.get(f"{address}?layer=7").content.decode()) == [
+    assert len(rows(client.get(f"{address}&page=2").content.decode())) == 30
+    assert rows(client.get(f"{address}&layer=7").content.decode()) == [
         "layer_7/width_16k/average_l0_9",
         "layer_7/width_65k/average_l0_9",
     ]
-    assert len(rows(client.get(f"{address}?search=LAYER_39").content.decode())) == 2
-    part = client.get(f"{address}?width=65k", headers={"hx-request": "true"}).content.decode()
+    assert len(rows(client.get(f"{address}&search=LAYER_39").content.decode())) == 2
+    part = client.get(f"{address}&width=65k", headers={"hx-request": "true"}).content.decode()
     assert "<html" not in part and len(rows(part)) == 40
-    assert "No SAE matches" in client.get(f"{address}?search=nowhere").content.decode()
+    assert "No SAE matches" in client.get(f"{address}&search=nowhere").content.decode()
 
 
 @pytest.mark.parametrize(
     "query", ["page=x", "page=-1", "page=1000000000", "layer=x", "width=__class__", "search=%00",
-              "hook_type=%ff", "type=spaces", "search=" + "x" * 100_000, "layer=" + "9" * 5000],
+              "hook_type=%ff", "type=spaces", "l0_min=x&l0_max=-1", "l0_min=" + "9" * 5000,
+              "l0=%00", "view=x", "search=" + "x" * 100_000, "layer=" + "9" * 5000],
 )  # fmt: skip
 def test_strange_parameters_are_no_error(client: Client, gemma: str, query: str) -> None:
     assert client.get(f"/hub/{REPO}/?{query}").status_code == 200

@@ -193,6 +193,7 @@ QUESTIONS = [
 BOUND = 0.25  # seconds of this process; some tens of milliseconds are aimed at
 
 
+@pytest.mark.alone
 def test_a_hundred_thousand_rows_answer_at_once(client: Client) -> None:
     a_hundred_thousand()
     assert "100,000 SAEs" in client.get("/").content.decode()

@@ -1,6 +1,7 @@
 """Who may do what: every address and method, asked by everybody. A new one has to be named here."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,21 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from saes import api_tokens, converter, jobs, services, vault
+from saes import api_tokens, converter, moves, services, uploads, vault
 from saes.api.main import api
-from saes.models import ApiToken, HubToken, Job, Sae
+from saes.models import ApiToken, Batch, HubToken, Job, Sae, Training, Upload
+from tests.fixtures import write_saelens
 from tests.hub import LocalHub
 from tests.jobs.conftest import SAMPLES, sample_files
 from tests.views.conftest import put_file, signed_in
 from tests.views.people import NOBODY, ROLES, everybody, everything_kept
 from tests.views.rights import (
     CHANGES,
+    COMING,
     OWN,
     READ,
     REFUSED,
@@ -112,12 +116,34 @@ def names(
     kept = settings.DATA_DIR / "kept" / "sae_000000000001"
     kept.mkdir(parents=True)
     (kept / "file").write_text("kept")
+    orphan = settings.DATA_DIR / "saes" / "sae_000000000002"
+    orphan.mkdir(parents=True)
+    (orphan / "file").write_text("nobody's")
+    settings.IMPORT_ROOTS = {"imports": settings.DATA_DIR / "imports"}
+    settings.TRAININGS_DIR = settings.DATA_DIR / "trainings"
+    write_saelens(settings.DATA_DIR / "imports" / "layer_1")
     owner, repo = REPO.split("/")
     token, _ = api_tokens.create(people["editor"], "a notebook")
     return {
         "sae_id": sae.id, "job_id": job.id, "token_id": token.id, "name": kept.name,
+        "batch_id": Batch.objects.create(name="many", created_by=people["editor"]).id,
+        "verb": "pause", "upload_id": upload_of(people["editor"]),
+        "ticket": uploads.ticket(people["editor"]),
+        "training_id": Training.objects.create(
+            name="a run", directory=str(SAMPLES / "mistudio_v2_topk/repo")
+        ).id,
         "owner": owner, "repo": repo, "commit": walked_hub.repo(REPO).sha,
     }  # fmt: skip
+
+
+def upload_of(user: User) -> str:
+    """One that is complete; and COMING, which is not."""
+    whole = uploads.announce(user, [{"name": "x", "size": 0}])
+    folder = services.library().upload(whole.id)
+    shutil.copytree(SAMPLES / "saelens_v6_standard" / "repo", folder, dirs_exist_ok=True)
+    made = Upload.objects.create(id=COMING, created_by=user, files=[{"name": "x", "size": 1000}])
+    services.library().upload(made.id).mkdir()
+    return whole.id
 
 
 def set_up(state: str, sae: Sae, editor: User) -> Job | None:
@@ -127,7 +153,7 @@ def set_up(state: str, sae: Sae, editor: User) -> Job | None:
     Sae.objects.filter(id=sae.id).update(status=Sae.Status.DOWNLOADING)
     job = Job.objects.create(kind=Job.Kind.DOWNLOAD, sae=sae, created_by=editor)
     if state != "busy":
-        assert {"paused": jobs.pause, "failed": jobs.cancel}[state](job)
+        assert {"paused": moves.pause, "failed": moves.cancel}[state]([job.id])
     return job
 
 
@@ -136,12 +162,17 @@ def filled(value: Any, names: dict[str, object]) -> Any:
         return {name: filled(it, names) for name, it in value.items()}
     if isinstance(value, list):
         return [filled(it, names) for it in value]
+    if not isinstance(value, str):
+        return value
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(names[found[1]]), value)
 
 
 def ask(client: Client, way: Way, names: dict[str, object]) -> Any:
-    path, data = filled(way.path, names), filled(way.data, names)
-    if path.startswith("/api/") and way.method != "get":
+    names = {**names, **way.words}
+    path, data = filled(way.path, names) + way.query, filled(way.data, names)
+    if "/send/" in path:
+        data = {"files": SimpleUploadedFile("x", b"x")}
+    if (path.startswith("/api/") or path.endswith("/announce/")) and way.method != "get":
         return getattr(client, way.method)(path, data, content_type="application/json")
     return getattr(client, way.method)(path, data)
 
@@ -157,6 +188,8 @@ def test_everybody_gets_what_the_table_says(
     job = set_up(way.state, sae, people["editor"])
     names = {**names, **({"job_id": job.id} if job else {})}
     client = Client() if role == NOBODY else signed_in(people[role])
+    if role != NOBODY:
+        names["ticket"] = uploads.ticket(people[role])
     before = everything_kept()
     answer = ask(client, way, names)
     if answer.streaming:
@@ -188,7 +221,7 @@ def is_shut_out(answer: Any, way: Way) -> None:
 def is_refused(answer: Any, way: Way) -> None:
     """403 and its code; 404 for what is somebody else's alone, which is not told apart."""
     if answer.status_code == 404:
-        assert "job_id" in way.path or "token_id" in way.path
+        assert any(f"{it}_id" in way.path for it in ("job", "batch", "token", "upload"))
         return
     assert answer.status_code == 403
     if way.path.startswith("/api/"):

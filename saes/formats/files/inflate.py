@@ -72,7 +72,7 @@ def beginning(source: Source, entry: Entry, length: int) -> bytes:
     if length > MAX_BEGINNING:
         raise TooLarge(f"`{entry.file}`: a value lies too deep inside {entry.name}, compressed.")
     found = bytearray()
-    for piece in _inflated(source, entry, max(length, 1)):
+    for piece in inflated(source, entry, max(length, 1)):
         found += piece
         if len(found) >= length:
             return bytes(found[:length])
@@ -92,7 +92,7 @@ def whole(source: Source, entry: Entry) -> bytes:
     return data
 
 
-def _inflated(source: Source, entry: Entry, most: int) -> Iterator[bytes]:
+def inflated(source: Source, entry: Entry, most: int) -> Iterator[bytes]:
     """Pieces of at most `most` bytes. Never beyond the size that the table of contents declares."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     at = entry.content(source)
@@ -124,7 +124,7 @@ def _unpack(folder: Folder, entry: Entry) -> mmap.mmap:
     crc = 0
     with unnamed_file(folder.path(entry.file).parent, entry) as file:
         try:
-            for piece in _inflated(folder, entry, CHUNK):
+            for piece in inflated(folder, entry, CHUNK):
                 crc = zlib.crc32(piece, crc)
                 file.write(piece)
             file.flush()

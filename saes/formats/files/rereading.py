@@ -16,6 +16,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
+from saes import growing
 from saes.errors import BrokenFile, UnsupportedArchitecture
 from saes.formats.files.pickles import View, described
 from saes.reference import Floats, Matrix, Narrow
@@ -52,6 +53,7 @@ class _Stored:
     dtype: str
     shape: tuple[int, ...]
     fortran: bool = False
+    path: Path | None = None  # of a file that is read as it grows; zips are whole
 
     @property
     def width(self) -> int:
@@ -60,7 +62,8 @@ class _Stored:
         return np.dtype(WORDS[self.dtype]).itemsize
 
     def numbers(self, file: IO[bytes], count: int) -> Narrow:
-        data = file.read(count * self.width)
+        size = count * self.width
+        data = growing.read(file, self.path, size) if self.path else file.read(size)
         if len(data) != count * self.width:
             raise BrokenFile("A weight file ends early.")
         bits = np.frombuffer(data, WORDS[self.dtype])
@@ -110,10 +113,11 @@ class _File:
 def reopen(path: Path) -> Reread:
     """By its first bytes: a zip, a line of JSON with a zip behind it, or safetensors."""
     with path.open("rb") as file:
-        first = file.read(8)
+        first = growing.read(file, path, 8)
     is_json = first[:1] == b"{" and int.from_bytes(first, "little") > path.stat().st_size
     if not first.startswith(b"PK\x03\x04") and not is_json:
         return _safetensors(path)
+    growing.wait_for_all(path)
     with zipfile.ZipFile(path) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
         return _torch(path, archive, pickles[0]) if pickles else _npz(path, archive)
@@ -122,7 +126,7 @@ def reopen(path: Path) -> Reread:
 def _safetensors(path: Path) -> Reread:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(length))
+        header: dict[str, Any] = json.loads(growing.read(file, path, length))
     metadata = header.pop("__metadata__", {})
 
     def at(offset: int) -> Open:
@@ -136,7 +140,10 @@ def _safetensors(path: Path) -> Reread:
 
     stored = {
         name: _Stored(
-            at(8 + length + entry["data_offsets"][0]), entry["dtype"], tuple(entry["shape"])
+            at(8 + length + entry["data_offsets"][0]),
+            entry["dtype"],
+            tuple(entry["shape"]),
+            path=path,
         )
         for name, entry in header.items()
     }

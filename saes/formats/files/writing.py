@@ -8,6 +8,7 @@ the other turns meanwhile. No fsync here: whoever publishes the file does that.
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from saes.progress import Reporter
+from saes import growing
+from saes.progress import Reporter, Stopped
 from saes.tensors import PANEL, Bits, LazyTensor, Turner, steps
 
 RUN = 64 << 10  # bytes of one row
@@ -49,6 +51,11 @@ class _Block:
             _write(file, line.data, start + number * self._row)
 
     @property
+    def first_byte(self) -> int:
+        """Everything before it belongs to blocks that come earlier."""
+        return self.offset + int(self.index[0].start) * self._row
+
+    @property
     def _row(self) -> int:
         return self.tensor.nbytes // self.tensor.shape[0]
 
@@ -59,13 +66,34 @@ def write_safetensors(
     header, offsets = _header(tensors, metadata)
     total = len(header) + sum(tensor.nbytes for tensor in tensors.values())
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    front = Front()
     try:
-        os.ftruncate(file, total)
-        _write(file, memoryview(header), 0)
-        blocks = (block for name, at in offsets.items() for block in _blocks(tensors[name], at))
-        _write_all(file, blocks, progress, total)
+        os.ftruncate(file, total)  # first: whoever hears of the file takes this for its length
+        with growing.announced(file, front.has), front:
+            _write(file, memoryview(header), 0)
+            blocks = (block for name, at in offsets.items() for block in _blocks(tensors[name], at))
+            _write_all(file, blocks, progress, total, front)
     finally:
         os.close(file)
+
+
+class Front:
+    """How far a file is written without a gap. Readers wait for it; they stop where it ends."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self._failed = False
+
+    def has(self, start: int, stop: int) -> bool:
+        if self._failed:
+            raise Stopped
+        return stop <= self.at
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._failed = kind is not None
 
 
 def _header(
@@ -103,21 +131,30 @@ def _blocks(tensor: LazyTensor, offset: int) -> Iterator[_Block]:
             yield _Block(tensor, (cut, across), offset)
 
 
-def _write_all(file: int, blocks: Iterator[_Block], progress: Reporter, total: int) -> None:
+def _write_all(
+    file: int, blocks: Iterator[_Block], progress: Reporter, total: int, front: Front
+) -> None:
     """At most two blocks per thread are waiting, so memory stays flat. Stopped leaves at once."""
-    done, waiting, turn, writing = 0, list[Future[int]](), Turner(), Lock()
+    done, waiting, turn, writing = 0, deque[tuple[_Block, Future[int]]](), Turner(), Lock()
+
+    def take_first() -> None:
+        nonlocal done
+        block, future = waiting.popleft()
+        done += future.result()
+        front.at = waiting[0][0].first_byte if waiting else block.first_byte
+        progress.advance(done, total)
+
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for block in blocks:
-                waiting.append(pool.submit(block.write, file, turn, writing))
+                waiting.append((block, pool.submit(block.write, file, turn, writing)))
                 if len(waiting) > THREADS:
-                    done += waiting.pop(0).result()
-                    progress.advance(done, total)
-            for future in waiting:
-                done += future.result()
-                progress.advance(done, total)
+                    take_first()
+            while waiting:
+                take_first()
         finally:
             pool.shutdown(cancel_futures=True)
+    front.at = total
     progress.advance(total, total)
 
 

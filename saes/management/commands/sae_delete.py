@@ -53,9 +53,13 @@ class Command(SaeCommand):
 
     def _ask(self, found: list[Sae], keep_files: bool) -> None:
         """Raises Cancelled, and BadRequest where there is nobody to ask."""
-        size = filesize(sum(services.bytes_on_disk(sae) for sae in found))
+        size = sum(services.bytes_on_disk(sae) for sae in found)
+        freed = services.bytes_freed(*found)
+        shared = f"; that frees {filesize(freed)}, others share the rest" if freed < size else ""
         what = plain(found[0].name) if len(found) == 1 else counted(len(found), "SAE")
-        files = f"keeps their files ({size})" if keep_files else f"removes {size}"
+        files = f"removes {filesize(size)}{shared}"
+        if keep_files:
+            files = f"keeps their files ({filesize(size)})"
         if not sys.stdin.isatty():
             raise BadRequest(
                 f"Deleting {what} {files}, and there is no terminal to ask on.",
@@ -69,7 +73,7 @@ class Command(SaeCommand):
         """Where the files of each are kept, or nothing, by id."""
         kept: dict[str, str] = {}
         for sae in found:
-            sae_id, size = sae.id, filesize(services.bytes_on_disk(sae))
+            sae_id, size = sae.id, f"{filesize(services.bytes_freed(sae))} freed"
             try:
                 kept[sae_id] = steering.delete_sae(None, sae, keep_files=keep_files)
             except SaeError as error:

@@ -1,28 +1,45 @@
-"""`manage.py sae_jobs`: the jobs of everybody; cancel, pause, resume and retry them."""
+"""`manage.py sae_jobs`: the jobs of everybody, and steering some, a batch or all of them."""
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
-from saes import accounts, answers, roles, steering
+from django.contrib.auth.models import User
+
+from saes import accounts, activity, answers, roles, steering
 from saes.errors import NotFound, SaeError
 from saes.management.arguments import line, whole
 from saes.management.base import Failed, SaeCommand
 from saes.management.following import workers
 from saes.management.tables import counted, cut, table
-from saes.models import Job
+from saes.models import Batch, Job, JobQuerySet
+from saes.templatetags.activity import waits
 from saes.templatetags.values import duration, filesize
 
-HEAD = ("id", "kind", "state", ">%", "at", ">speed", "left", "SAE", "name", "user", "created")
-ACTIONS = ("cancel", "pause", "resume", "retry")
+HEAD = (
+    "id", "kind", "state", ">%", "at", ">speed", "left", "SAE", "name", "user", "created",
+    "waits for",
+)  # fmt: skip
+ONE = {
+    "pause": steering.pause,
+    "resume": steering.resume,
+    "cancel": steering.cancel,
+    "front": steering.front,
+    "clear": steering.clear,
+}
+ACTIONS = (*ONE, "retry")
+NOTHING_TOLD = "Which jobs? `sae_jobs {} JOB …`, or `--batch BATCH`, or `--all-jobs`"
 
 
 class Command(SaeCommand):
-    help = "List jobs, the newest first; or cancel, pause, resume or retry some."
+    help = "List jobs, the newest first; or steer some, those of a batch, or all."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("action", nargs="?", choices=ACTIONS)
         parser.add_argument("jobs", type=line, nargs="*", metavar="JOB", help="job_…")
+        parser.add_argument("--batch", type=line, default="", help="those of this batch: batch_…")
+        parser.add_argument("--all-jobs", action="store_true", help="do it to all jobs")
         parser.add_argument("--state", choices=Job.State.values, help="only these")
         parser.add_argument("--all", action="store_true", help="those that have ended, too")
         parser.add_argument("--limit", type=whole(1, 1000), default=50)
@@ -30,15 +47,22 @@ class Command(SaeCommand):
 
     def work(self, options: dict[str, Any]) -> None:
         action, ids = options["action"], list(dict.fromkeys(options["jobs"]))
-        if action and not ids:
-            raise Failed(f"Which jobs? `sae_jobs {action} JOB …`", code=2)
-        if action:
+        named = sum(map(bool, (ids, options["batch"], options["all_jobs"])))
+        if action and named != 1 or not action and options["all_jobs"]:
+            raise Failed(NOTHING_TOLD.format(action or "ACTION"), code=2)
+        if options["batch"] and not Batch.objects.filter(id=options["batch"]).exists():
+            raise NotFound(f"There is no batch {options['batch'][:50]!r}.")
+        if not action:
+            self._list(options)
+        elif ids:
             self._steer(action, ids)
         else:
-            self._list(options)
+            self._steer_many(action, options["batch"])
 
     def _list(self, options: dict[str, Any]) -> None:
         found = Job.objects.select_related("created_by", "sae")
+        if options["batch"]:
+            found = found.filter(batch=options["batch"])
         if options["state"]:
             found = found.filter(state=options["state"])
         elif not options["all"]:
@@ -54,6 +78,15 @@ class Command(SaeCommand):
         self.note(f"{len(page)} of {counted(total, 'job')}.{more}")
         if any(job.state == Job.State.QUEUED for job in page) and not workers():
             self.note("No worker runs: queued jobs begin with `make start`.")
+
+    def _steer_many(self, action: str, batch_id: str) -> None:
+        rows = activity.wished(action, batch_id=batch_id)
+        changed = sum(
+            steering.steer(user, action, jobs) for user, jobs in _by_user(action, rows)
+        )  # fmt: skip
+        self.say(f"{counted(changed, 'job')} changed.")
+        if self.in_json:
+            self.print_json({"changed": changed})
 
     def _steer(self, action: str, ids: list[str]) -> None:
         """Each by itself: what fails does not stop the others."""
@@ -85,16 +118,24 @@ def _steered(action: str, job_id: str) -> Job:
             f"There is no job {job_id[:50]!r}.", solution="`manage.py sae_jobs --all` lists them."
         )
     if action == "retry":
-        # In the name of whoever started it: with their token, and for them to see.
-        user = job.created_by
-        job = steering.retry_job(
-            user if user and roles.may_edit(user) else accounts.ensure_owner(), job
-        )
+        job = steering.retry_job(_in_whose_name(job.created_by), job)
     else:
-        {"cancel": steering.cancel, "pause": steering.pause, "resume": steering.resume}[action](
-            None, job
-        )
+        ONE[action](None, job)
     return Job.objects.select_related("created_by").get(id=job.id)
+
+
+def _in_whose_name(user: User | None) -> User:
+    """A retry is of whoever started the job: with their token, and for them to see."""
+    return user if user and roles.may_edit(user) else accounts.ensure_owner()
+
+
+def _by_user(action: str, rows: JobQuerySet) -> Iterator[tuple[User | None, JobQuerySet]]:
+    """A retry needs somebody's name; everything else the server does itself."""
+    if action != "retry":
+        yield None, rows
+        return
+    for user in [*User.objects.filter(jobs__in=rows).distinct(), None]:
+        yield _in_whose_name(user), rows.filter(created_by=user)
 
 
 def _cells(job: Job) -> tuple[object, ...]:
@@ -106,4 +147,5 @@ def _cells(job: Job) -> tuple[object, ...]:
     return (
         job.id, job.kind, job.state, f"{job.progress:.0f}", at, speed, left, job.sae_id,
         cut(job.sae.name, 40), user, f"{job.created_at:%Y-%m-%d %H:%M}",
+        waits(job) if job.state == Job.State.QUEUED else None,
     )  # fmt: skip

@@ -1,12 +1,16 @@
 """One more worker, on this machine or on another one."""
 
 import sys
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from saes import queueing
 from saes.worker import make_worker
+
+LOOK_AGAIN = 1.0  # seconds
 
 
 class Command(BaseCommand):
@@ -17,7 +21,17 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []  # half a second of every restart
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not queueing.answers():
+            self._wait_for_queue()
         try:
             make_worker().work(logging_level="WARNING")
         except RedisConnectionError:
-            sys.exit("The queue does not answer. Start miStudio first, or set MISTUDIO_REDIS_URL.")
+            sys.exit("The queue does not answer any more.")
+
+    def _wait_for_queue(self) -> None:
+        """To end over it again and again would make the supervisor give up, and end everything."""
+        self.stderr.write(
+            "The queue does not answer; waiting for it. Start miStudio, or set MISTUDIO_REDIS_URL."
+        )
+        while not queueing.answers():
+            time.sleep(LOOK_AGAIN)

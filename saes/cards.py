@@ -1,0 +1,195 @@
+"""The card of published SAEs: a README that says what they are, how to load them, and their limits.
+
+Of a README that is there only the part between our marks is written anew, and its front matter is
+merged. What the marked part says of SAEs that are not published now stays word for word.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from saes.errors import BadCard
+
+BEGIN, END = "<!-- mistudio:begin -->", "<!-- mistudio:end -->"
+_NOTE = "<!-- What stands between these two marks is written by miStudio at each publishing. -->"
+_ROW = re.compile(r"^\| \[`([^`|]+)`\].*\|[ \t]*$", re.MULTILINE)
+_SECTION = re.compile(r"<!-- mistudio:sae (\S+) -->.*?<!-- mistudio:end-sae -->", re.DOTALL)
+TAGS = ("sparse-autoencoder", "saelens", "mechanistic-interpretability")
+HEAD = (
+    "| SAE | Layer | Hook | Width | Architecture | L0 | Size | sha256 |\n"
+    "|---|---:|---|---:|---|---:|---:|---|"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the card says of one SAE. `size` and `sha256` of its weights; None: not made yet."""
+
+    folder: str
+    name: str
+    layer: int | None
+    hook: str
+    d_in: int | None
+    d_sae: int | None
+    architecture: str
+    l0: float | None
+    size: int | None
+    sha256: str | None
+    model: str  # as the SAE names it
+    base_model: str  # on the Hub; empty where that is not known
+    datasets: tuple[str, ...]
+    told: tuple[tuple[str, str], ...] = ()  # label and sentence: training, provenance, certificate
+
+
+# --- front matter ---------------------------------------------------------------------------------
+
+
+def merged(
+    data: dict[str, Any], entries: Sequence[Entry], licence: str, datasets: Collection[str]
+) -> dict[str, Any]:
+    """What a README says of itself, and what these SAEs add. `datasets`: ids on the Hub."""
+    made = dict(data)
+    made.setdefault("library_name", "saelens")
+    tags = [*TAGS, *(it.architecture for it in entries)]
+    for key, more in (
+        ("tags", tags),
+        ("base_model", [it.base_model for it in entries]),
+        ("datasets", list(datasets)),
+    ):
+        known = _listed(data.get(key))
+        if union := list(dict.fromkeys([*known, *filter(None, more)])):
+            made[key] = union[0] if key == "base_model" and len(union) == 1 else union
+    if licence:
+        made["license"] = licence
+    return made
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+# --- the text -------------------------------------------------------------------------------------
+
+
+def written(text: str, repo_id: str, entries: Sequence[Entry], there: Collection[str]) -> str:
+    """The README with its marked part anew. `there`: the folders that the repository holds.
+
+    `text` is a README without or with a marked part, or nothing. Raises BadCard.
+    """
+    before, old, after = _split(text)
+    now = {it.folder for it in entries}
+    rows = {name: line for name, line in _kept_rows(old).items() if name in there}
+    rows |= {it.folder: _row(it) for it in entries}
+    sections = {m[1]: m[0] for m in _SECTION.finditer(old) if m[1] in there and m[1] not in now}
+    sections |= {it.folder: _section(it) for it in entries}
+    part = _part(repo_id, rows, sections, entries[0].folder)
+    if old:
+        return f"{before}{BEGIN}{part}{END}{after}"
+    head = before.rstrip() if before.strip() else _title(repo_id, entries)
+    return f"{head}\n\n{BEGIN}{part}{END}\n"
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """What is before our part, our part, and what is after it."""
+    if text.count(BEGIN) != text.count(END) or text.count(BEGIN) > 1:
+        raise BadCard(f"README.md should hold {BEGIN} and {END} once each, or neither.")
+    before, mark, rest = text.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    if mark and END not in rest:
+        raise BadCard(f"In README.md, {END} stands before {BEGIN}.")
+    return before, old, after
+
+
+def _kept_rows(old: str) -> dict[str, str]:
+    return {m[1]: m[0].rstrip() for m in _ROW.finditer(old)}
+
+
+def _title(repo_id: str, entries: Sequence[Entry]) -> str:
+    models = sorted({it.model for it in entries if it.model})
+    of = f" of {', '.join(f'`{code(name)}`' for name in models)}" if models else ""
+    many = "Sparse autoencoders" if len(entries) > 1 else "A sparse autoencoder"
+    name = repo_id.partition("/")[2]
+    return f"# {name}\n\n{many} for activations{of}, in the form that SAELens loads."
+
+
+def _part(repo_id: str, rows: dict[str, str], sections: dict[str, str], example: str) -> str:
+    order = sorted(rows, key=_naturally)
+    blocks = [
+        _NOTE,
+        "## SAEs",
+        "\n".join([HEAD, *(rows[name] for name in order)]),
+        "L0 is the mean number of active features. Beside the weights of each SAE, "
+        "`sae_passport.json` says where they come from, how they were converted and checked, and "
+        "the hashes of all files.",
+        "## How to load one",
+        _code(repo_id, example),
+        *(sections[name] for name in sorted(sections, key=_naturally)),
+        "## Limits",
+        "Each SAE was trained on activations of one model at one hook: at others its features mean "
+        "nothing. SAELens casts all tensors to the `dtype` of `cfg.json`. Where no L0 is given, "
+        "none is known; how well an SAE reconstructs is not measured here.",
+    ]
+    return "\n" + "\n\n".join(blocks) + "\n"
+
+
+def _naturally(name: str) -> list[Any]:
+    """layer_2 before layer_10."""
+    return [
+        (1, int(part), "") if part.isdigit() else (0, 0, part)
+        for part in re.split(r"(\d+)", name)
+    ]  # fmt: skip
+
+
+def _code(repo_id: str, folder: str) -> str:
+    return (
+        "```python\n"
+        "from sae_lens import SAE  # pip install sae-lens\n\n"
+        f'sae = SAE.from_pretrained(release="{repo_id}", sae_id="{folder}")\n'
+        "```"
+    )
+
+
+def _row(it: Entry) -> str:
+    cells = (
+        f"[`{it.folder}`](./tree/main/{it.folder})",
+        "–" if it.layer is None else str(it.layer),
+        f"`{code(it.hook)}`" if it.hook else "–",
+        "–" if it.d_sae is None else f"{it.d_sae:,}",
+        cell(it.architecture) or "–",
+        "–" if it.l0 is None else f"{it.l0:g}",
+        "…" if it.size is None else _size(it.size),
+        "…" if it.sha256 is None else f"`{it.sha256[:12]}…`",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _size(size: int) -> str:
+    for unit, step in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= step:
+            return f"{size / step:.1f} {unit}"
+    return f"{size} B"
+
+
+def _section(it: Entry) -> str:
+    lines = [f"- **{label}**: {sentence}" for label, sentence in it.told]
+    sha256 = [f"- **sha256 of the weights**: `{it.sha256}`"] if it.sha256 else []
+    return "\n".join(
+        [
+            f"<!-- mistudio:sae {it.folder} -->", f"### `{it.folder}`", "", *lines, *sha256,
+            "<!-- mistudio:end-sae -->",
+        ]
+    )  # fmt: skip
+
+
+def cell(text: str) -> str:
+    """Words of users and files as one line of plain text: no markup, no comment, no new cell."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", plain.replace("&", "&amp;")).strip()
+
+
+def code(text: str) -> str:
+    """The same inside a span of code."""
+    return re.sub(r"[`|<>\n\r]", "", "".join(c for c in text if c.isprintable()))

@@ -1,0 +1,192 @@
+"""What of an SAE is sent to the Hub: these files of its SAELens form and its passport, no other."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from saes import bundles, cards, services
+from saes.hub import RemoteFile
+from saes.known_models import is_hub_id, name_on_hub
+from saes.models import Sae, SaeFile
+
+FORMAT = "saelens"
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+PASSPORT, README = "sae_passport.json", "README.md"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file, by its name in the repository. Without content it is still to be made."""
+
+    name: str
+    content: bytes | Path | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def of_text(cls, name: str, text: str) -> "Piece":
+        held = text.encode()
+        return cls(name, held, len(held), hashlib.sha256(held).hexdigest())
+
+    def is_at(self, remote: RemoteFile) -> bool:
+        """Whether the repository holds these very bytes, by the hash that it tells."""
+        if self.content is None or remote.size != self.size:
+            return False
+        if remote.expected.sha256:
+            return remote.expected.sha256 == self.sha256
+        return remote.expected.git_sha1 == git_sha1(self.content)
+
+
+def git_sha1(content: bytes | Path) -> str:
+    """Git's hash of a small file: that of files outside the store of large ones."""
+    held = content if isinstance(content, bytes) else content.read_bytes()
+    return hashlib.sha1(b"blob %d\0%b" % (len(held), held), usedforsecurity=False).hexdigest()
+
+
+def pieces_of(sae: Sae, folder: str) -> list[Piece]:
+    """The files that are sent of an SAE, whether its SAELens form was made yet or not."""
+    home, rows = services.library().home(sae.id), export_of(sae)
+    if not rows:
+        return [Piece(f"{folder}/{name}") for name in (CONFIG, WEIGHTS, PASSPORT)]
+    found = [
+        Piece(f"{folder}/{name}", home / rows[name].path, rows[name].size, rows[name].sha256)
+        for name in (CONFIG, WEIGHTS)
+    ]
+    text = json.dumps(passport(sae, rows), indent=2, ensure_ascii=False) + "\n"
+    return [*found, Piece.of_text(f"{folder}/{PASSPORT}", text)]
+
+
+def refuse(sae: Sae) -> None:
+    """Raises NotReady, CannotRepresent where the SAE has no SAELens form."""
+    services.refuse_export(sae, FORMAT)
+    bundles.asked_for(sae, FORMAT)
+
+
+def export_of(sae: Sae) -> Mapping[str, SaeFile]:
+    """The rows of its SAELens form by name; nothing where it is to be made (again)."""
+    bundle = bundles.asked_for(sae, FORMAT)
+    certified = all(row.certificate for row in bundle.files.values())
+    there = bundle.files.keys() == {CONFIG, WEIGHTS} and bundles.is_on_disk(bundle)
+    return bundle.files if there and certified else {}
+
+
+# --- the passport ---------------------------------------------------------------------------------
+
+
+def passport(sae: Sae, rows: Mapping[str, SaeFile]) -> dict[str, Any]:
+    """Where it comes from and how it was made: the same each time, for the same SAE."""
+    return {
+        "passport": 1,
+        "written_by": f"miStudio {version('mistudio')}",
+        "name": sae.name,
+        "source": _source(sae),
+        "conversions": [
+            {"from": sae.format, "to": services.NATIVE, "certificate": sae.certificate},
+            {"from": services.NATIVE, "to": FORMAT, "certificate": rows[WEIGHTS].certificate},
+        ],
+        "files": {name: {"size": it.size, "sha256": it.sha256} for name, it in rows.items()},
+        "facts": sae.facts,
+        "training": sae.trained or None,
+    }
+
+
+def _source(sae: Sae) -> dict[str, Any]:
+    """A path on this machine is nobody's business; the hashes tell the files apart."""
+    hashes = (sae.certificate or {}).get("source_files", {})
+    told: dict[str, Any] = {"kind": sae.source, "files": dict(sorted(hashes.items()))}
+    if sae.hf_repo_id:
+        told |= {"repo_id": sae.hf_repo_id, "commit": sae.hf_commit, "path": sae.hf_filepath}
+    if sae.training_id:
+        told |= {"training_id": sae.trained.get("training_id"), "step": sae.trained.get("step")}
+    return told
+
+
+# --- on the card ----------------------------------------------------------------------------------
+
+
+def entry_of(sae: Sae, folder: str, weights: Piece) -> cards.Entry:
+    """`weights`: the piece that holds them."""
+    datasets = _datasets(sae)
+    return cards.Entry(
+        folder=folder, name=sae.name, layer=sae.layer, hook=sae.hook_name or sae.hook_type,
+        d_in=sae.d_in, d_sae=sae.d_sae, architecture=sae.architecture, l0=_l0(sae),
+        size=weights.size, sha256=weights.sha256, model=sae.model_name,
+        base_model=name_on_hub(sae.model_name),
+        datasets=tuple(it for it in datasets if is_hub_id(it)),
+        told=tuple(_told(sae, datasets)),
+    )  # fmt: skip
+
+
+def _fact(sae: Sae, name: str) -> Any:
+    return sae.facts.get(name, {}).get("value")
+
+
+def _l0(sae: Sae) -> float | None:
+    for value in (_fact(sae, "l0"), sae.trained.get("final_l0")):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    return None
+
+
+def _datasets(sae: Sae) -> list[str]:
+    named = sae.trained.get("datasets") or [_fact(sae, "dataset_path")]
+    return [it for it in named if isinstance(it, str) and it]
+
+
+def _told(sae: Sae, datasets: list[str]) -> Iterator[tuple[str, str]]:
+    if sae.name:
+        yield "Name", cards.cell(sae.name)
+    if sae.model_name:
+        yield "Model", f"`{cards.code(sae.model_name)}`, width {sae.d_in:,}"
+    if datasets:
+        yield "Trained on", ", ".join(f"`{cards.code(it)}`" for it in datasets)
+    if trained := ", ".join(_trained(sae)):
+        yield "Training", trained
+    if reads := ", ".join(_reads(sae)):
+        yield "How it reads activations", reads
+    yield "Comes from", _comes_from(sae)
+    yield "Checked", _checked(sae)
+    if warning := _fact(sae, "warning"):
+        yield "Beware", cards.cell(str(warning))
+
+
+def _trained(sae: Sae) -> Iterator[str]:
+    told = sae.trained
+    if told.get("step") is not None:
+        yield f"step {told['step']:,}"
+    for label, name in (("loss", "final_loss"), ("L0", "final_l0")):
+        if isinstance(told.get(name), int | float):
+            yield f"final {label} {told[name]:g}"
+    if (context := _fact(sae, "context_size")) is not None:
+        yield f"context of {context} tokens"
+
+
+def _reads(sae: Sae) -> Iterator[str]:
+    names = ("normalize_activations", "apply_b_dec_to_input", "prepend_bos", "k",
+             "reshape_activations")  # fmt: skip
+    for name in names:
+        if (value := _fact(sae, name)) is not None and value != "none":
+            yield f"`{name}` {cards.code(str(value))}"
+
+
+def _comes_from(sae: Sae) -> str:
+    if sae.hf_repo_id:
+        commit = f" at commit `{sae.hf_commit[:12]}`" if sae.hf_commit else ""
+        return f"`{cards.code(sae.hf_filepath)}` of `{cards.code(sae.hf_repo_id)}`{commit}"
+    if sae.trained:
+        return f"training run `{cards.code(str(sae.trained.get('name') or ''))}` of miStudio"
+    return "files on the publisher's disk"
+
+
+def _checked(sae: Sae) -> str:
+    told = sae.certificate or {}
+    if told.get("method") == "bits":
+        return "the converted tensors are those of the source, bit for bit"
+    return (
+        f"{told.get('n_vectors')} seeded vectors through the source and through these files wake "
+        f"the same features; reconstructions differ by at most {told.get('max_rel_recon', 0):.1e}"
+    )

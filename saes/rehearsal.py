@@ -1,0 +1,226 @@
+"""What publishing would do, before anything is sent: every file, the card, who would see it.
+
+Nothing here writes to the Hub, and no weight is read.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from enum import StrEnum
+from typing import Any
+
+from saes import parcels
+from saes.drafting import Draft, Target, Wish, drafted, target_of, weights_of
+from saes.errors import BadCard, CannotPublish, SaeError, WrongVisibility
+from saes.hub import Hub, Identity, front_matter
+from saes.models import Sae
+from saes.parcels import README, WEIGHTS, Piece, entry_of
+from saes.safe_names import why_unsafe
+
+MOST_SAES = 1000
+LONGEST_FOLDER = 300
+_FOLDER = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+LICENSES = {
+    "apache-2.0": "Apache 2.0", "mit": "MIT", "cc-by-4.0": "CC BY 4.0",
+    "cc-by-sa-4.0": "CC BY-SA 4.0", "cc-by-nc-4.0": "CC BY-NC 4.0", "cc0-1.0": "CC0",
+    "bsd-3-clause": "BSD 3-Clause", "gpl-3.0": "GPL 3", "gemma": "Gemma", "llama2": "Llama 2",
+    "llama3": "Llama 3", "llama3.1": "Llama 3.1", "llama3.2": "Llama 3.2",
+    "other": "Another one: the repository says which",
+}  # fmt: skip
+
+
+class Action(StrEnum):
+    NEW = "new"
+    CHANGED = "changed"
+    IDENTICAL = "identical"
+    COMPARED = "compared"  # there is one, and ours is made only when it is published
+
+
+@dataclass(frozen=True)
+class Change:
+    name: str
+    action: Action
+    size: int | None  # bytes; None: not known before it is made
+    was: int | None  # bytes of what is replaced
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    wish: Wish
+    account: str  # whose token it is, on the Hub
+    target: Target
+    changes: tuple[Change, ...]
+    readme: str  # as it would be
+    refusals: tuple[SaeError, ...] = ()
+    warnings: tuple[str, ...] = ()
+    unmade: int = 0  # SAEs that are converted first
+
+    @property
+    def creates(self) -> bool:
+        return self.target.listing is None
+
+    @property
+    def public(self) -> bool:
+        """Whether everybody could see it afterwards."""
+        return self.target.is_public or self.wish.private is False
+
+    @property
+    def makes_public(self) -> bool:
+        return not self.creates and not self.target.is_public and self.wish.private is False
+
+    @property
+    def seen(self) -> dict[str, str]:
+        """Hashes of what is there now under the names that are written; the card is merged."""
+        return {it.name: self.target.oid(it.name) for it in self.changes if it.name != README}
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return all(it.action == Action.IDENTICAL for it in self.changes) and not self.makes_public
+
+    @property
+    def digest(self) -> str:
+        """Tells whether what somebody saw is what would happen now."""
+        told = [self.account, self.public, self.readme, [astuple(it) for it in self.changes]]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def refuse(self) -> None:
+        """Raises the first of what speaks against it."""
+        for error in self.refusals:
+            raise error
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "repo_id": self.wish.repo_id,
+            "account": self.account,
+            "creates_repo": self.creates,
+            "parent_commit": self.target.head or None,
+            "public": self.public,
+            "makes_public": self.makes_public,
+            "commit_message": self.wish.title,
+            "create_pr": self.wish.as_pull_request,
+            "license": self.wish.license or None,
+            "files": [
+                {"path": it.name, "action": it.action, "size": it.size, "replaces": it.was}
+                for it in self.changes
+            ],
+            "readme": self.readme,
+            "warnings": list(self.warnings),
+            "problems": [error.to_json() for error in self.refusals],
+        }
+
+
+def changes_of(draft: Draft, target: Target) -> tuple[Change, ...]:
+    return tuple(_change(piece, target) for piece in draft.pieces)
+
+
+def _change(piece: Piece, target: Target) -> Change:
+    there = target.listing.files.get(piece.name) if target.listing else None
+    if there is None:
+        return Change(piece.name, Action.NEW, piece.size, None)
+    if piece.content is None:
+        return Change(piece.name, Action.COMPARED, None, there.size)
+    action = Action.IDENTICAL if piece.is_at(there) else Action.CHANGED
+    return Change(piece.name, action, piece.size, there.size)
+
+
+# --- the rehearsal --------------------------------------------------------------------------------
+
+
+def rehearse(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Rehearsal:
+    """What would happen now. Raises what the Hub says, and BadCard; what speaks against
+    publishing is in `refusals`."""
+    identity = hub.whoami()
+    target = target_of(hub, wish.repo_id)
+    draft = drafted(saes, wish, target)
+    refusals = list(_refusals(wish, target, identity))
+    warnings = list(_warnings(saes, wish, target, draft))
+    try:
+        warnings += hub.check_card(draft.readme)
+    except BadCard as error:
+        refusals.append(error)
+    unmade = sum(weights_of(own).content is None for own in draft.by_sae.values())
+    return Rehearsal(
+        wish, identity.name, target, changes_of(draft, target), draft.readme, tuple(refusals),
+        tuple(warnings), unmade,
+    )  # fmt: skip
+
+
+def refuse_wrong(saes: Sequence[Sae], wish: Wish) -> None:
+    """What can be told without the Hub. Raises CannotPublish, NotReady, CannotRepresent."""
+    if not saes or len(saes) > MOST_SAES:
+        raise CannotPublish(f"One to {MOST_SAES:,} SAEs can be published at once.")
+    if len(wish.folders) < len(saes):
+        raise CannotPublish("An SAE is named twice.")
+    for sae in saes:
+        parcels.refuse(sae)
+        _refuse_folder(wish.folders[sae.id])
+    folded = [folder.casefold() for folder in wish.folders.values()]
+    if len(set(folded)) < len(folded):
+        raise CannotPublish("Two SAEs would go to the same folder.")
+
+
+def _refuse_folder(folder: str) -> None:
+    if not _FOLDER.fullmatch(folder) or len(folder) > LONGEST_FOLDER or why_unsafe(folder):
+        raise CannotPublish(
+            f"{folder[:100]!r} cannot be a folder to publish to.",
+            solution="Name a folder such as `layer_6`: plain letters, digits, `_`, `-`, `.` and "
+            "`/`. SAELens loads no SAE that lies at the top of a repository.",
+        )
+    if any(part.casefold() == ".git" for part in folder.split("/")):
+        raise CannotPublish("A folder of git itself cannot be published to.")
+
+
+def _refusals(wish: Wish, target: Target, identity: Identity) -> Iterator[SaeError]:
+    exists = target.listing is not None
+    if not exists and not wish.create:
+        yield CannotPublish(
+            f"{wish.repo_id} does not exist, or this token cannot see it.",
+            solution="Correct the name, or let it be created.",
+        )
+    if not exists and wish.as_pull_request:
+        yield CannotPublish("A repository that does not exist takes no pull request.")
+    if in_the_way := target.files_among(wish.folders.values()):
+        yield CannotPublish(f"`{in_the_way[0]}` is a file of {wish.repo_id}, and no folder.")
+    why = identity.why_not_write(wish.repo_id, exists=exists)
+    # Whoever may write anything may propose here: that is what pull requests are for.
+    if why and not (exists and wish.as_pull_request and identity.role != "read"):
+        yield CannotPublish(why, solution="Use another token, or another repository.")
+    yield from _wrong_visibility(wish, target)
+
+
+def _wrong_visibility(wish: Wish, target: Target) -> Iterator[SaeError]:
+    if target.is_public and wish.private:
+        yield WrongVisibility(
+            f"{wish.repo_id} is public: everybody would see what you publish there.",
+            solution="Choose another repository, or make this one private on the Hub first.",
+        )
+    hidden = target.listing is not None and target.listing.private
+    if hidden and wish.private is False and wish.as_pull_request:
+        yield CannotPublish("A pull request does not make a repository public.")
+
+
+def _warnings(saes: Sequence[Sae], wish: Wish, target: Target, draft: Draft) -> Iterator[str]:
+    data = front_matter.read(draft.readme)
+    if not data.get("license"):
+        yield "No license is named: nobody knows what they may do with these SAEs."
+    before = front_matter.read(target.readme)
+    if before.get("license") and wish.license and before["license"] != wish.license:
+        yield f"The license of the repository changes from {before['license']} to {wish.license}."
+    if data.get("library_name") != "saelens":
+        yield f"The card keeps library_name {data.get('library_name')!r}: the Hub shows no SAELens."
+    unknown = sorted({sae.model_name or "unknown" for sae in saes} - _known(saes))
+    if unknown:
+        yield f"The Hub's name of the model ({', '.join(unknown)}) is not known: no link to it."
+    foreign = sorted({it.hf_repo_id for it in saes if it.hf_repo_id} - {wish.repo_id})
+    if foreign:
+        yield f"Files come from {', '.join(foreign)}: does its license let you publish them?"
+    replaced = [it for it in changes_of(draft, target) if it.action == Action.CHANGED]
+    weights = sum(it.name.endswith(f"/{WEIGHTS}") for it in replaced)
+    if weights:
+        yield f"Weights that are there are replaced in {weights:,} folder(s)."
+
+
+def _known(saes: Sequence[Sae]) -> set[str]:
+    return {sae.model_name for sae in saes if entry_of(sae, "", Piece("")).base_model}
