@@ -1,4 +1,8 @@
-"""A download killed with SIGKILL at ten points, everything at once, ends ready all the same."""
+"""A download killed with SIGKILL at ten points, everything at once, ends ready all the same.
+
+Between looks at its row the job runs for moments and stands still else: on a fast machine a
+stage would otherwise be over before anybody saw it.
+"""
 
 import sqlite3
 import struct
@@ -24,6 +28,8 @@ POINTS = [
     ("downloading", 60), ("downloading", 90), ("converting", 0), ("converting", 40),
     ("verifying", 0), ("verifying", 50),
 ]  # fmt: skip
+STAGES = ["", "looking", "downloading", "converting", "verifying"]
+RUNS, STANDS = 0.005, 0.015  # seconds
 
 
 def gemma_scope_sae(path: Path, d_in: int = D_IN, d_sae: int = D_SAE) -> Path:
@@ -60,11 +66,26 @@ def row(app: App) -> dict[str, object]:
 
 
 def has_come_to(app: App, stage: str, percent: float) -> bool:
-    job = row(app)
+    """Whether it is there, or beyond. Then it stands still, until it is killed."""
+    horses = app.horses()
+    for horse in horses:
+        horse.suspend()
+    time.sleep(STANDS)
+    if is_there(row(app), stage, percent):
+        return True
+    for horse in horses:
+        horse.resume()
+    time.sleep(RUNS)
+    return False
+
+
+def is_there(job: dict[str, object], stage: str, percent: float) -> bool:
     if job["status"] == "ready":
         raise AssertionError(f"it was ready before {stage} {percent} %")
     done, total = int(str(job["bytes_done"])), int(str(job["bytes_total"]))
-    return job["stage"] == stage and 100 * done >= percent * total and job["state"] == "running"
+    now, wanted = STAGES.index(str(job["stage"])), STAGES.index(stage)
+    enough = now > wanted or (now == wanted and 100 * done >= percent * total)
+    return job["state"] == "running" and enough
 
 
 def gaps(app: App) -> set[tuple[int, int]]:
