@@ -1,0 +1,186 @@
+"""The one commit of a publication: its files are sent to the Hub's store, then it names them.
+
+It may be killed at any point and called again. What was sent is found in the store, and the commit
+by the publication's id, which stands in its description: an answer that was lost makes no second
+one.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from saes import errors
+from saes.drafting import Draft, Target, Wish, drafted, target_of
+from saes.hub import Committed, Hub, Outgoing, Shipment
+from saes.models import Job, Publication, Sae
+from saes.parcels import Piece, git_sha1
+from saes.patience import TRANSIENT, attend, keep_asking, pause_after, wait
+from saes.progress import Reporter, Stage
+
+SMALL = 20 * 2**20  # bytes; of larger files the Hub tells the sha256
+SENDING = "Uploading"
+ATTEMPTS = 4  # in a row that bring no file; in each the client asks six times, for 23 s
+
+
+@dataclass
+class Committing:
+    """One publication on its way to the Hub. Also what is asked while something is waited for."""
+
+    job: Job
+    publication: Publication
+    members: dict[str, Sae]
+    hub: Hub
+    progress: Reporter
+    shipment: Shipment | None = None
+    number: int = 0  # of the file that is sent
+    before: int = 0  # bytes of those that were
+    total: int = 0
+    reached: int = 0  # bytes of whole files that came through, in any attempt
+
+    def check(self) -> None:
+        if self.shipment:
+            done = self.before + self.shipment.done(self.number)
+            self.progress.advance(min(done, self.total), self.total)
+        self.progress.stop_if_cancelled()
+
+    def say(self, why: str) -> None:
+        self.progress.say(Stage.UPLOADING, why or SENDING)
+
+    def commit(self) -> Committed:
+        """Our commit, made now or found. Raises TargetMoved, and what the Hub says for long."""
+        self.progress.say(Stage.UPLOADING, "Looking at the repository")
+        self._refuse_other_account()
+        fruitless = 0
+        while True:
+            reached = self.reached
+            try:
+                if made := self._found() or self._made():
+                    return made
+                fruitless += 1  # somebody was faster: what was confirmed may still hold
+            except TRANSIENT as error:
+                fruitless = 1 if self.reached > reached else fruitless + 1
+                if fruitless >= ATTEMPTS:
+                    raise
+                wait(*pause_after(error, fruitless), self)
+            if fruitless >= ATTEMPTS:
+                raise errors.TargetMoved(f"{self.publication.repo_id} changes all the time.")
+
+    def _refuse_other_account(self) -> None:
+        account = keep_asking(self.hub.whoami, self).name
+        if account != self.publication.account:
+            raise errors.CannotPublish(
+                f"The token is of {account}; it was rehearsed as {self.publication.account}.",
+                solution="Rehearse again with the token that is to publish.",
+            )
+
+    def _found(self) -> Committed | None:
+        """Our commit, if it was made and its answer lost."""
+        it = self.publication
+        if not it.parent:
+            return None
+        if not it.as_pull_request:
+            return self._among("main", "")
+        requests = keep_asking(lambda: self.hub.open_pull_requests(it.repo_id, it.account), self)
+        return next(filter(None, (self._among(*request) for request in requests)), None)
+
+    def _among(self, revision: str, pull_request: str) -> Committed | None:
+        it = self.publication
+        after = keep_asking(lambda: self.hub.commits_after(it.repo_id, it.parent, revision), self)
+        for commit, told in after.items():
+            if it.id in told:
+                return Committed(commit, self.hub.page_of(it.repo_id, commit), pull_request)
+        return None
+
+    def _made(self) -> Committed | None:
+        """None where somebody else made a commit at this very moment."""
+        target = self._target()
+        draft = drafted(list(self.members.values()), self._wish(), target)
+        self._note_sent(draft)
+        changed = [piece for piece in draft.pieces if not _is_there(piece, target)]
+        if not changed:
+            return Committed(target.head, self.hub.page_of(self.publication.repo_id, target.head))
+        files, as_pull = [_outgoing(it) for it in changed], self.publication.as_pull_request
+        with Shipment(
+            self.hub, self.publication.repo_id, files, as_pull_request=as_pull
+        ) as shipment:
+            self.shipment = shipment
+            self._send(shipment, files)
+            self._note_parent(target)
+            self.progress.stop_if_cancelled()
+            # From here on it is seen through: a commit that was made is noted, come what may.
+            with suppress(errors.TargetMoved):
+                return shipment.commit(
+                    self.publication.message,
+                    f"Published with miStudio ({self.publication.id})",
+                    target.head,
+                )
+        return None
+
+    def _send(self, shipment: Shipment, files: list[Outgoing]) -> None:
+        self.before, self.total = 0, sum(file.size for file in files)
+        for number, file in enumerate(files):
+            self.number = number
+            self.progress.say(
+                Stage.UPLOADING, SENDING, file=file.name, index=number + 1, count=len(files)
+            )
+            attend(partial(shipment.send, number), self)
+            self.before += file.size
+            self.reached = max(self.reached, self.before)
+            self.progress.advance(self.before, self.total)
+
+    # --- the repository, as it was confirmed -----------------------------------------------------
+
+    def _target(self) -> Target:
+        it = self.publication
+        target = keep_asking(lambda: target_of(self.hub, it.repo_id), self)
+        if target.listing is None and it.creates:
+            with suppress(errors.Conflict):  # the answer of an attempt before was lost
+                self.hub.create(it.repo_id, private=not it.public)
+            target = keep_asking(lambda: target_of(self.hub, it.repo_id), self)
+        if target.listing is None:
+            raise errors.RepositoryNotFound(f"Repository not found: {it.repo_id} is gone.")
+        self._refuse_moved(target)
+        return target
+
+    def _refuse_moved(self, target: Target) -> None:
+        """What others committed meanwhile is no matter, unless it is under our names."""
+        it = self.publication
+        moved = [name for name, oid in it.seen.items() if target.oid(name) != oid]
+        if moved:
+            raise errors.TargetMoved(
+                f"`{moved[0]}` of {it.repo_id} is not as it was when this was rehearsed."
+            )
+        if target.is_public and not it.public:
+            raise errors.WrongVisibility(
+                f"{it.repo_id} is public now; it was private when this was rehearsed.",
+                solution="Rehearse again, and confirm that everybody may see it.",
+            )
+
+    def _wish(self) -> Wish:
+        folders = {sae.id: folder for folder, sae in self.members.items()}
+        return Wish(self.publication.repo_id, folders, self.publication.license)
+
+    def _note_sent(self, draft: Draft) -> None:
+        self.publication.sent = {piece.name: _described(piece) for piece in draft.pieces}
+        self.publication.save(update_fields=["sent"])
+
+    def _note_parent(self, target: Target) -> None:
+        self.publication.parent = target.head
+        self.publication.save(update_fields=["parent"])
+
+
+def _is_there(piece: Piece, target: Target) -> bool:
+    remote = target.listing.files.get(piece.name) if target.listing else None
+    return remote is not None and piece.is_at(remote)
+
+
+def _outgoing(piece: Piece) -> Outgoing:
+    assert piece.content is not None and piece.size is not None and piece.sha256 is not None
+    return Outgoing(piece.name, piece.content, piece.size, piece.sha256)
+
+
+def _described(piece: Piece) -> dict[str, object]:
+    told: dict[str, object] = {"size": piece.size, "sha256": piece.sha256}
+    if piece.content is not None and piece.size is not None and piece.size < SMALL:
+        told["git_sha1"] = git_sha1(piece.content)
+    return told
