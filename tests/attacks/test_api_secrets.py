@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ import pytest
 
 from tests.apps import App, make_app, manage, queue_of, wait_for
 from tests.attacks.test_secrets import WHERE, found_in
-from tests.hub import LocalHub, faults
+from tests.hub import LocalHub, faults, upload_faults
 from tests.jobs.conftest import sample_files
 from tests.sockets import over_the_wire, token_of
 from tests.visitor import Visitor
 
 pytestmark = pytest.mark.processes
 GIVEN, WRONG = "hf_ONETIMEcanary77pq4z", "hf_WRONGTIMEcanary1x8"
+WRITES = "hf_WRITINGcanary52mt9e"
 FORGED = "mis_FORGEDcanary00000000000000000000000000000000"
 PRIVATE, CORRUPT, GATED = "carol/gemma-scope-2b-pt-res", "carol/corrupt", "google/gated"
+PUBLISHED = "carol/published"
 PAGES = ("/", "/hub/", "/storage/", "/account/tokens/", "/admin/", "/admin/saes/job/",
          "/admin/saes/sae/", "/admin/saes/apitoken/", "/admin/saes/hubtoken/",
          "/admin/django_rq/dashboard/", "/admin/django_rq/dashboard/queues/0/finished/",
@@ -61,11 +64,27 @@ class Program:
     def status(self, sae_id: str) -> str:
         return str(self("GET", f"/saes/{sae_id}")["status"])
 
+    def upload(self, sae_id: str, token: str, **more: Any) -> Any:
+        body = {"sae_id": sae_id, "repo_id": PUBLISHED, "license": "mit", "access_token": token}
+        return self("POST", "/saes/upload", {**body, **more})
+
+    def ends(self, upload_id: str) -> str:
+        """How an upload ends, once it has."""
+        told: list[str] = []
+
+        def over() -> bool:
+            told.append(self("GET", f"/uploads/{upload_id}")["status"])
+            return told[-1] in ("ready", "error")
+
+        wait_for(over, 60)
+        return told[-1]
+
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[LocalHub]:
     with LocalHub() as local:
         local.add_token(GIVEN, "carol")
+        local.add_token(WRITES, "carol", "write")
         files = sample_files("gemma_scope_1_res")
         for repo in (PRIVATE, CORRUPT):
             local.add_repo(repo, files, private=True, readers=["carol"])
@@ -91,7 +110,7 @@ class Seen:
     tokens: list[str]
 
     def canaries(self) -> tuple[str, ...]:
-        return (GIVEN, WRONG, FORGED, *self.tokens)
+        return (GIVEN, WRONG, WRITES, FORGED, *self.tokens)
 
 
 def processes_of(app: App) -> Iterator[bytes]:
@@ -99,7 +118,8 @@ def processes_of(app: App) -> Iterator[bytes]:
     yield Path(f"/proc/{app.process.pid}/cmdline").read_bytes()
     for child in app.descendants():
         for name in ("cmdline", "environ"):
-            yield Path(f"/proc/{child.pid}/{name}").read_bytes()
+            with suppress(ProcessLookupError, FileNotFoundError):  # one whose job has just ended
+                yield Path(f"/proc/{child.pid}/{name}").read_bytes()
 
 
 def mistakes(program: Program) -> None:
@@ -120,6 +140,17 @@ def mistakes(program: Program) -> None:
                 program.heard[-2] = json.dumps(shown).replace(GIVEN, "").encode()
 
 
+def publishes(program: Program, hub: LocalHub, sae_id: str) -> Iterator[str]:
+    """Rehearsals, refusals, an upload that fails and one that is published: how each ends."""
+    yield program.upload(sae_id, WRONG)["code"]
+    yield program.upload(sae_id, GIVEN)["code"]  # it may only read
+    yield program.upload(sae_id, WRITES, acces_token=WRITES)["code"]
+    yield program.upload(sae_id, WRITES, dry_run=True)["account"]
+    hub.faults.add("/commit/", upload_faults.refused(403, text=f"no, {WRITES}"))
+    yield program.ends(program.upload(sae_id, WRITES)["id"])
+    yield program.ends(program.upload(sae_id, WRITES)["id"])
+
+
 @pytest.fixture(scope="module")
 def seen(app: App, hub: LocalHub) -> Seen:
     visitor = Visitor(app.url).sign_in(app.sign_in_url)
@@ -130,7 +161,7 @@ def seen(app: App, hub: LocalHub) -> Seen:
     program = Program(app, token_of(app))
     processes: list[bytes] = []
     with over_the_wire(app, program.token) as line:
-        line.send(json.dumps({"action": "subscribe", "channels": ["sae/*/download"]}))
+        line.send(json.dumps({"action": "subscribe", "channels": ["sae/*/*"]}))
         key = {"Idempotency-Key": "once"}
         preview = {"repo_id": PRIVATE, "access_token": GIVEN}
         for _ in range(2):
@@ -146,16 +177,19 @@ def seen(app: App, hub: LocalHub) -> Seen:
         program("POST", f"/jobs/{good['job_id']}/pause")
         program("POST", f"/jobs/{good['job_id']}/resume")
         wait_for(lambda: program.status(good["id"]) == "ready", 60)
+        ends = list(publishes(program, hub, good["id"]))
+        assert ends == ["bad_token", "cannot_publish", "bad_body", "carol", "error", "ready"]
+        processes += processes_of(app)
         bad = program.download(CORRUPT, GIVEN)
         wait_for(lambda: program.status(bad["id"]) == "error", 60)
         again = program("POST", f"/jobs/{bad['job_id']}/retry", {"access_token": GIVEN})
         wait_for(lambda: program("GET", f"/jobs/{again['id']}")["state"] == "failed", 60)
         frames: list[str] = []
-        while not frames or "error" not in frames[-1]:
+        while not frames or bad["id"] not in frames[-1] or "error" not in frames[-1]:
             frames.append(str(line.recv(timeout=10)))
     Program(app, FORGED, program.heard)("GET", "/saes")
     Program(app, second, program.heard)("GET", f"/saes?access_token={GIVEN}")
-    for path in ("/saes", "/jobs", f"/saes/{good['id']}", "/openapi.json"):
+    for path in ("/saes", "/jobs", "/uploads", f"/saes/{good['id']}", "/openapi.json"):
         program("GET", path)
     pages = [visitor.get(path) for path in (*PAGES, f"/saes/{bad['id']}/")]
     assert {page.status for page in pages} == {200}
@@ -175,7 +209,7 @@ def rows(app: App) -> dict[str, list[Any]]:
 
 def test_the_tokens_were_really_used(hub: LocalHub, seen: Seen) -> None:
     tails = {entry.token_tail for entry in hub.log.requests(origin="hub")}
-    assert {GIVEN[-4:], WRONG[-4:]} <= tails
+    assert {GIVEN[-4:], WRONG[-4:], WRITES[-4:]} <= tails
     assert len(set(seen.tokens)) == 2
     assert not any(entry.authorized for entry in hub.log.requests(origin="cdn"))
 
@@ -193,7 +227,7 @@ def test_s36_no_row_holds_a_token(app: App, seen: Seen) -> None:
 def test_s36_a_token_for_one_job_is_gone_with_it(app: App, seen: Seen) -> None:
     """Pages of the file that are free by now may hold its ciphertext still."""
     assert rows(app)["saes_hubtoken"] == []
-    assert len(rows(app)["saes_job"]) == 3
+    assert len(rows(app)["saes_job"]) == 5
 
 
 def test_s36_of_a_token_of_the_api_its_hash_is_kept(app: App, seen: Seen) -> None:
