@@ -7,7 +7,7 @@ from ninja import Query, Router, Schema
 from pydantic import Field, StringConstraints
 
 from saes import answers, services
-from saes.api.requests import Asked
+from saes.api.fields import Asked
 from saes.api.schemas import Pagination, problems
 from saes.features import Features
 

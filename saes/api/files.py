@@ -9,8 +9,8 @@ from pydantic import Field
 
 from saes import answers, bundles, exporting, services
 from saes.api.access import EDIT, who
+from saes.api.fields import Among, Asked, Body, Place, example
 from saes.api.idempotency import DOCUMENTED, idempotent
-from saes.api.requests import Among, Asked, Body, Place, example
 from saes.api.schemas import POSTED, JobAnswer, problems
 from saes.api.sending import send
 from saes.bundles import Bundle

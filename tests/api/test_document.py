@@ -7,8 +7,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from saes.api import files, requests
+from saes.api.fields import Body
 from saes.api.main import api
-from saes.api.requests import Body
 from saes.models import Job, Sae, Training
 
 DOCUMENT: dict[str, Any] = api.get_openapi_schema()
