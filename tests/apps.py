@@ -56,7 +56,7 @@ def manage(*arguments: str, env: Mapping[str, str]) -> "subprocess.CompletedProc
     )
 
 
-def wait_for(what: Callable[[], object], seconds: float = 15.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
     limit = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < limit, f"not within {seconds} seconds"

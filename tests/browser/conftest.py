@@ -11,6 +11,7 @@ from playwright.sync_api import (
     Page,
     Response,
     StorageState,
+    expect,
     sync_playwright,
 )
 
@@ -27,6 +28,7 @@ GEMMA = "google/gemma-scope-2b-pt-res"
 SAELENS = "someone/saes"
 OLD = "local/mistudio"
 Open = Callable[..., Page]
+expect.set_options(timeout=20_000)  # five seconds, else: little where two suites share a machine
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.hub import LocalHub, faults
 from tests.jobs.test_download import is_body
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser]
-SOON = 20_000  # milliseconds
+SOON = 60_000  # milliseconds
 WHERE = "blocks.3.hook_resid_post"
 ROWS = """
 import json

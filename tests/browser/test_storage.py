@@ -12,7 +12,7 @@ from tests.browser.conftest import Browsing, violations
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser]
 NOBODY = "sae_00000000beef"
-SOON = 20_000  # milliseconds
+SOON = 60_000  # milliseconds
 
 
 @pytest.fixture

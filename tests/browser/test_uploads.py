@@ -16,7 +16,7 @@ from tests.fixtures import write_saelens
 from tests.imports.test_archive import zipped
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser]
-SOON = 30_000  # milliseconds
+SOON = 60_000  # milliseconds
 LARGE = np.random.default_rng(1).bytes(20_000_000)  # three pieces
 SEEN = """
 setInterval(() => {
