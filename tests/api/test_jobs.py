@@ -19,7 +19,7 @@ FIELDS = {
     "id", "kind", "sae_id", "state", "status", "stage", "message", "progress", "file",
     "file_index", "file_count", "bytes_done", "bytes_total", "bytes_per_second", "seconds_left",
     "attempt", "created_by", "error_code", "error_message", "solution", "created_at",
-    "started_at", "ended_at", "target", "batch_id", "waits_for", "wait_until",
+    "started_at", "ended_at", "target", "batch_id", "publication_id", "waits_for", "wait_until",
 }  # fmt: skip
 BODY = {"repo_id": "me/saes", "filepath": "layer_6"}
 WEIGHTS = "sae_weights.safetensors"
