@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -14,15 +15,43 @@ def read_or_create(path: Path, make: Callable[[], str] = lambda: secrets.token_u
     return path.read_text(encoding="ascii").strip()
 
 
+def replace(path: Path, content: str) -> None:
+    """Other content, at once and for good: a reader, and the disk after a power cut, have the old
+    or the new one. One process at a time."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink()  # a draft of somebody who was killed
+    with _draft(path, content) as draft:
+        draft.rename(path)
+    _sync_folder(path.parent)
+
+
 def _create(path: Path, key: str) -> None:
-    # Written whole under another name and linked: a reader never sees half a key.
+    with _draft(path, key) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def _draft(path: Path, content: str) -> Iterator[Path]:
+    """Written whole under another name, so that nobody ever reads half a key."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key + "\n")
-        os.link(draft, path)
-    except FileExistsError:
-        pass
+            file.write(content + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

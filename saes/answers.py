@@ -5,7 +5,7 @@ from typing import Any
 
 from saes import events
 from saes.activity import Summary
-from saes.models import Batch, Job, Publication, Sae, Training
+from saes.models import Batch, HubToken, Job, Publication, Sae, Training
 from saes.progress import Stage
 
 
@@ -184,3 +184,21 @@ def pagination(skip: int, limit: int, total: int) -> dict[str, Any]:
 def page(data: list[dict[str, Any]], skip: int, limit: int, total: int) -> dict[str, Any]:
     """A part of a list."""
     return {"data": data, "pagination": pagination(skip, limit, total)}
+
+
+def of_hub_token(row: HubToken) -> dict[str, Any]:
+    """What there is to tell of a stored token; the token itself is nowhere in it."""
+    known = row.identity or {"name": None, "role": None, "orgs": {}, "scopes": []}
+    return {
+        "name": row.name,
+        "last_four": row.last_four,
+        "usual": row.is_usual,
+        "of_server": row.owner_id is None,
+        "account": known["name"],
+        "role": known["role"],
+        "orgs": known["orgs"],
+        "scopes": known["scopes"],
+        "tested_at": row.tested_at,
+        "test_error": row.test_error or None,
+        "last_used_at": row.last_used_at,
+    }

@@ -51,10 +51,13 @@ class RepoForm(forms.Form):
         return data
 
     def clean_token(self) -> str:
-        token: str = self.cleaned_data["token"]
-        if token and not token.isascii() or any(c.isspace() for c in token):
-            raise forms.ValidationError("A token has no spaces and only plain letters and digits.")
-        return token
+        return _hub_token(self.cleaned_data["token"])
+
+
+def _hub_token(token: str) -> str:
+    if not token.isascii() or any(not c.isprintable() or c.isspace() for c in token):
+        raise forms.ValidationError("A token has no spaces and only plain letters and digits.")
+    return token
 
 
 class DownloadForm(forms.Form):
@@ -185,15 +188,38 @@ class TokenForm(forms.Form):
             self.fields["scope"].choices = [(ApiToken.Scope.READ, "Read")]  # type: ignore[attr-defined]
 
     def clean_name(self) -> str:
-        """Names are also shown on terminals: in one line, and without its commands."""
-        name: str = self.cleaned_data["name"]
-        if not name.isprintable():
-            raise forms.ValidationError("A name has letters, digits, signs and spaces only.")
-        return name
+        return _token_name(self.cleaned_data["name"])
 
     def expires_at(self) -> datetime | None:
         days = int(self.cleaned_data["lifetime"])
         return timezone.now() + timedelta(days=days) if days else None
+
+
+def _token_name(name: str) -> str:
+    """Names are also shown on terminals: in one line, and without its commands."""
+    if not name.isprintable():
+        raise forms.ValidationError("A name has letters, digits, signs and spaces only.")
+    return name
+
+
+class HubTokenForm(forms.Form):
+    """A token of the Hub for the vault. Nothing shows it again, also not after a mistake."""
+
+    name = forms.CharField(label="Name", max_length=100)
+    token = forms.CharField(label="Token", max_length=400)
+
+    def clean_token(self) -> str:
+        return _hub_token(self.cleaned_data["token"])
+
+    def clean_name(self) -> str:
+        name = _token_name(self.cleaned_data["name"])
+        token = str(self.data.get("token", "")).strip()
+        if "hf_" in name.lower() or (len(token) >= 8 and token in name):
+            self.data = {**dict(self.data.items()), "name": ""}
+            raise forms.ValidationError(
+                "A name cannot look like a token: names are shown, and not encrypted."
+            )
+        return name
 
 
 class ListForm(forms.Form):

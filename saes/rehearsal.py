@@ -50,6 +50,7 @@ class Change:
 class Rehearsal:
     wish: Wish
     account: str  # whose token it is, on the Hub
+    token_rights: str  # what it may, in words
     target: Target
     changes: tuple[Change, ...]
     readme: str  # as it would be
@@ -94,6 +95,7 @@ class Rehearsal:
         return {
             "repo_id": self.wish.repo_id,
             "account": self.account,
+            "token_rights": self.token_rights,
             "creates_repo": self.creates,
             "parent_commit": self.target.head or None,
             "public": self.public,
@@ -142,8 +144,8 @@ def rehearse(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Rehearsal:
         refusals.append(error)
     unmade = sum(weights_of(own).content is None for own in draft.by_sae.values())
     return Rehearsal(
-        wish, identity.name, target, changes_of(draft, target), draft.readme, tuple(refusals),
-        tuple(warnings), unmade,
+        wish, identity.name, identity.describe(), target, changes_of(draft, target), draft.readme,
+        tuple(refusals), tuple(warnings), unmade,
     )  # fmt: skip
 
 

@@ -216,6 +216,10 @@
     if (id && !document.getElementById(id)) event.preventDefault();
   });
 
+  on("mistudio:said", (event) => {
+    document.getElementById("announcer").textContent = event.detail.said;
+  });
+
   on("mistudio:steered", (event) => {
     document.querySelector("dialog[open]")?.close();
     const place = document.getElementById("said");

@@ -16,6 +16,7 @@ from saes.api import (
     features,
     files,
     hub,
+    hub_tokens,
     imports,
     invalid,
     jobs,
@@ -55,7 +56,7 @@ api = NinjaAPI(
 )
 for router in (
     hub.router, imports.router, trainings.router, uploads.router, library.router, features.router,
-    files.router, many.router, jobs.router, storage.router,
+    files.router, many.router, jobs.router, storage.router, hub_tokens.router,
 ):  # fmt: skip
     api.add_router("", router)
 

@@ -60,6 +60,7 @@ class RehearsalAnswer(Schema):
 
     repo_id: str
     account: str
+    token_rights: str
     creates_repo: bool
     parent_commit: str | None
     public: bool

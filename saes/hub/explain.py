@@ -66,13 +66,22 @@ def _refusal(error: hf_errors.HfHubHTTPError, asked: Asked) -> errors.SaeError:
     if isinstance(error, hf_errors.RepositoryNotFoundError) or status in (401, 404):
         return not_found(asked)
     if status == 403:
-        may_not = "write to" if asked.writes else "read"
-        return errors.AccessDenied(f"This token may not {may_not} {asked.repo_id}.")
+        return _denied(asked)
     if status == 409:
         return errors.Conflict(f"{asked.repo_id} exists already.")
     if status == 412:
         return errors.TargetMoved(f"Somebody else has changed {asked.repo_id} meanwhile.")
     return _in_trouble(asked, status)
+
+
+def _denied(asked: Asked) -> errors.AccessDenied:
+    if not asked.writes:
+        return errors.AccessDenied(f"This token may not read {asked.repo_id}.")
+    return errors.AccessDenied(
+        f"This token may not write to {asked.repo_id}.",
+        solution="Use a token that may: the page Hub tokens tells what each of yours is allowed, "
+        "and takes another one.",
+    )
 
 
 def _in_trouble(asked: Asked, status: int) -> errors.HubUnreachable:

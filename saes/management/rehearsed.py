@@ -11,6 +11,7 @@ HEAD = ("file", "", ">size", ">replaces")
 
 def lines_of(told: Rehearsal) -> Iterator[str]:
     yield f"To {told.wish.repo_id} as {plain(told.account)}: {_visibility(told)}."
+    yield f"The token: {plain(told.token_rights)}"
     what = "a pull request" if told.wish.as_pull_request else "one commit"
     yield f"{counted(len(told.changes), 'file')} in {what}: {plain(told.wish.title)}"
     yield table(HEAD, ((it.name, _WORDS[it.action], _size(it.size), _size(it.was))

@@ -10,22 +10,41 @@ from django.utils import timezone
 
 
 class HubToken(models.Model):
-    """A token of the Hub, encrypted. Without an owner it is the server's own (HF_TOKEN)."""
+    """A token of the Hub, encrypted. Without an owner it is the server's own (HF_TOKEN).
+
+    A standing one has a name; its owner has one usual among them. One for one job has neither.
+    """
 
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="hub_tokens"
     )
-    secret = models.TextField(editable=False)  # ciphertext; saes/vault.py holds the key
+    name = models.CharField(max_length=100, blank=True)
+    is_usual = models.BooleanField("usual", default=False)  # what requests go with, unless told
+    secret = models.TextField(editable=False)  # ciphertext; saes/vault_keys.py holds the key
     last_four = models.CharField(max_length=4, editable=False)
     for_one_job = models.BooleanField(default=False, editable=False)  # wiped when that job ends
     created_at = models.DateTimeField(default=timezone.now)
+    # Whose it is by the Hub's own word, see hub.Identity; and what the Hub said when it refused it.
+    identity = models.JSONField(null=True, blank=True)
+    tested_at = models.DateTimeField(null=True, blank=True)
+    test_error = models.CharField(max_length=500, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
-                fields=["owner"], condition=Q(for_one_job=False), name="one_standing_token_per_user"
+                fields=["owner", "name"], condition=Q(for_one_job=False),
+                name="one_hub_token_of_a_name",
             ),
-        ]
+            models.UniqueConstraint(
+                fields=["owner"], condition=Q(is_usual=True), name="one_usual_hub_token"
+            ),
+            # To a database one NULL is not the other, so the two above do not hold for the server.
+            models.UniqueConstraint(
+                fields=["for_one_job"], condition=Q(owner=None, for_one_job=False),
+                name="one_hub_token_of_the_server",
+            ),
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return f"hf_…{self.last_four}"

@@ -4,9 +4,13 @@ from django import template
 from django.contrib.auth.models import User
 
 from saes import roles
-from saes.models import Job, Sae
+from saes.hub import Identity
+from saes.models import HubToken, Job, Sae
+from saes.templatetags.parts import WORKS, Shown
 
 register = template.Library()
+REFUSED = Shown("Refused", "circle-x", "bad")
+NOT_TESTED = Shown("Not tested", "help-circle", "calm")
 
 
 @register.filter
@@ -38,3 +42,16 @@ def role(viewer: User) -> str:
     if viewer.has_perm(roles.CONTROL):
         return roles.ADMIN
     return roles.EDITOR if may_edit(viewer) else roles.VIEWER
+
+
+@register.filter
+def shown_hub_token(token: HubToken) -> Shown:
+    if token.tested_at is None:
+        return NOT_TESTED
+    return REFUSED if token.test_error else WORKS
+
+
+@register.filter
+def identity(token: HubToken) -> Identity | None:
+    """Whose it is by the Hub's own word, if that was asked."""
+    return Identity.from_json(token.identity) if token.identity else None

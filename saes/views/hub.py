@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -27,10 +28,18 @@ def search(request: Request) -> HttpResponse:
     form = RepoForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         if token := form.cleaned_data["token"]:
-            vault.keep(request.user, token)
+            _take(request, token)
         return HttpResponseRedirect(address_of(form.cleaned_data["ref"]))
     status = 422 if form.is_bound else 200
     return show(request, "saes/hub.html", status=status, form=form, token=vault.of(request.user))
+
+
+def _take(request: Request, token: str) -> None:
+    """The preview that follows goes with it, so it becomes the usual one."""
+    row = vault.keep(request.user, token)
+    if not row.is_usual:
+        vault.make_usual(request.user, row.id)
+        messages.success(request, f"Your usual Hub token is {row.name} now.")
 
 
 def address_of(ref: RepoRef) -> str:

@@ -9,6 +9,7 @@ from django.test import Client
 from saes import api_tokens, roles, vault
 from saes.admin.rows import Rows
 from saes.errors import BadApiToken
+from saes.hub import Identity
 from saes.models import ApiToken, HubToken, Sae
 from tests.admin.conftest import act, key, signed_in, staff
 
@@ -54,9 +55,32 @@ def test_hub_tokens_show_their_fingerprint_and_no_more(client: Client, owner: Us
     assert SECRET not in text_of(client, NOTES)
 
 
+def test_what_the_hub_said_of_a_token_is_shown(client: Client, owner: User) -> None:
+    row = vault.keep(owner, SECRET, "publishing")
+    told = Identity("alice", "read", {"lab": "write"}).to_json()
+    HubToken.objects.update(identity=told, test_error="The Hub does not know it.")
+    for path in (HUB, f"{HUB}{row.pk}/change/"):
+        text = text_of(client, path)
+        for word in ("publishing", "Reads what alice may read", "The Hub does not know it."):
+            assert word in text
+    assert "publishing" in text_of(client, f"{HUB}?q=publishing")
+
+
+def test_when_the_admin_removes_a_usual_token_another_one_is_it(
+    client: Client, owner: User
+) -> None:
+    rows = {name: vault.keep(owner, SECRET, name) for name in ("one", "two", "three")}
+    client.post(f"{HUB}{rows['one'].pk}/delete/", {"post": "yes"})
+    assert HubToken.objects.get(is_usual=True).name == "three"
+    act(client, "delete_selected", rows["three"], at=HUB, post="yes")
+    assert HubToken.objects.get(is_usual=True).name == "two"
+    assert SECRET not in text_of(client, NOTES)
+
+
 @pytest.mark.parametrize(
     "path", [f"{API}?digest__startswith=a", f"{API}?digest=a", f"{API}?last_four__gt=a",
              f"{HUB}?secret__startswith=g", f"{HUB}?secret__regex=.*", f"{HUB}?last_four=a",
+             f"{HUB}?identity__name__startswith=a",
              f"{API}?owner__password__startswith=p", f"{HUB}?owner__email__contains=x"],
 )  # fmt: skip
 def test_no_query_tells_secrets_letter_by_letter(client: Client, owner: User, path: str) -> None:

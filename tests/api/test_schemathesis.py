@@ -155,5 +155,6 @@ def test_the_document_names_every_route_and_no_other(document: Document) -> None
         "GET /trainings", "GET /trainings/{training_id}",
         "GET /saes/training/{training_id}/available", "POST /saes/import/training",
         "POST /saes/upload", "GET /uploads", "GET /uploads/{upload_id}",
+        "GET /hub-tokens",
         "GET /saes/import/scan", "POST /saes/import/file", "POST /saes/import/folder",
     }  # fmt: skip

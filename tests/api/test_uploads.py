@@ -61,6 +61,7 @@ def test_a_dry_run_tells_what_would_happen_and_does_nothing(
     told = upload(api, sae_id, dry_run=True)
     assert api.status == 200
     assert told["creates_repo"] and told["public"] and told["account"] == "username"
+    assert told["token_rights"] == "Reads, and writes to repositories of username."
     assert {it["action"] for it in told["files"]} == {"new"}
     assert "[`layer_6`]" in told["readme"] and told["problems"] == []
     assert hub.repos.get("model", REPO) is None

@@ -30,8 +30,8 @@ WRITES = "hf_WRITINGcanary52mt9e"
 FORGED = "mis_FORGEDcanary00000000000000000000000000000000"
 PRIVATE, CORRUPT, GATED = "carol/gemma-scope-2b-pt-res", "carol/corrupt", "google/gated"
 PUBLISHED = "carol/published"
-PAGES = ("/", "/hub/", "/storage/", "/account/tokens/", "/admin/", "/admin/saes/job/",
-         "/admin/saes/sae/", "/admin/saes/apitoken/", "/admin/saes/hubtoken/",
+PAGES = ("/", "/hub/", "/hub/tokens/", "/storage/", "/account/tokens/", "/admin/",
+         "/admin/saes/job/", "/admin/saes/sae/", "/admin/saes/apitoken/", "/admin/saes/hubtoken/",
          "/admin/django_rq/dashboard/", "/admin/django_rq/dashboard/queues/0/finished/",
          "/api/v1/docs")  # fmt: skip
 

@@ -20,10 +20,11 @@ from django.core.cache import cache
 from django.db.models import Model
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
 from saes import api_tokens, services, vault
 from saes.consumers.pages import _card
-from saes.models import ApiToken, Job, Sae, SaeFile, Training, Upload
+from saes.models import ApiToken, HubToken, Job, Sae, SaeFile, Training, Upload
 from tests.attacks.markup import ATTACKS, acting, shape
 from tests.views.conftest import CERTIFICATE, client, data_dir, hub, owner  # noqa: F401  fixtures
 
@@ -34,6 +35,7 @@ OWN_PAGES = [
     "/saes/{id}/", "/saes/{id}/card/", "/saes/{id}/delete/", "/saes/{asking}/", "/storage/",
     "/import/uploads/", "/import/uploads/{upload}/", "/import/uploads/{text}/",
     "/hub/?repo={text}", "/hub/{text}/x/", "/hub/x/{text}/?revision={text}&type={text}",
+    "/hub/tokens/", "/hub/tokens/{hub_token}/remove/",
     "/trainings/", "/trainings/?search={text}&status={text}", "/trainings/train_0/",
     "/trainings/train_0/?step={text}", "/trainings/{text}/",
     "/hub/a/b/header/?where={text}&revision={text}", "/nowhere/{text}/", "/saes/{text}/",
@@ -62,6 +64,7 @@ def world(owner: User) -> tuple[Sae, Sae]:  # noqa: F811
     Training.objects.create(id="train_0", name="x", directory="/nowhere", status="running")
     api_tokens.create(owner, "x")
     vault.keep(owner, "hf_a_long_enough_token")
+    HubToken.objects.update(tested_at=timezone.now(), last_used_at=timezone.now())
     kept = services.library().root / "kept" / "sae_000000000001"
     kept.mkdir(parents=True)
     (kept / "file").write_bytes(b"x")
@@ -103,6 +106,9 @@ def write(text: str) -> None:
     User.objects.update(username=text, first_name=text, email=text)
     Group.objects.filter(name__in=["viewer", text]).update(name=text)
     ApiToken.objects.update(name=text)
+    scope = {"kind": text, "name": text, "permissions": [text]}
+    told = {"name": text, "role": text, "orgs": {text: text}, "scopes": [scope]}
+    HubToken.objects.update(name=text, identity=told, test_error=text)
     LogEntry.objects.update(object_repr=text, change_message=text)
     label = {"name": text, "repo": text, "path": text}
     (services.library().root / "kept/sae_000000000001/kept.json").write_text(json.dumps(label))
@@ -152,8 +158,14 @@ def plain_shapes(kind: str, client: Client, paths: list[str]) -> dict[str, list[
 @pytest.fixture
 def paths(world: tuple[Sae, Sae]) -> list[str]:
     failed, asking = world
-    words = {"{id}": failed.id, "{asking}": asking.id, "{upload}": Upload.objects.get().id}
-    return [re.sub(r"{(id|asking|upload)}", lambda it: words[it[0]], path) for path in OWN_PAGES]
+    words = {
+        "{id}": failed.id, "{asking}": asking.id, "{upload}": Upload.objects.get().id,
+        "{hub_token}": str(HubToken.objects.get().id),
+    }  # fmt: skip
+    return [
+        re.sub(r"{(id|asking|upload|hub_token)}", lambda it: words[it[0]], path)
+        for path in OWN_PAGES
+    ]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -205,6 +217,7 @@ def forms(sae: Sae) -> dict[str, dict[str, str]]:
         f"/saes/{sae.id}/retry/": {},
         "/sign-in/": {"username": "{text}", "password": "{text}", "next": "{text}"},
         "/storage/{text}/remove/": {},
+        "/hub/tokens/": {"name": "{text}", "token": "{text}"},
     }  # fmt: skip
 
 

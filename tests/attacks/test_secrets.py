@@ -21,7 +21,8 @@ pytestmark = pytest.mark.processes
 SERVERS, USERS, WRONG = "hf_SERVERcanary83kq2x", "hf_USERcanary59zt7wm1", "hf_WRONGcanary4471bx9"
 CANARIES = (SERVERS, USERS, WRONG)
 WHERE = "layer_12/width_16k/average_l0_41"
-MAIN_PAGES = ("/", "/hub/", "/storage/", "/admin/", "/admin/saes/job/", "/admin/saes/sae/")
+MAIN_PAGES = ("/", "/hub/", "/hub/tokens/", "/storage/", "/admin/", "/admin/saes/job/",
+              "/admin/saes/sae/", "/admin/saes/hubtoken/")  # fmt: skip
 
 
 def found_in(content: bytes, canaries: Sequence[str] = CANARIES) -> list[str]:
@@ -92,6 +93,11 @@ def seen(app: App, hub: LocalHub) -> list[Page | bytes]:
     shown.append(visitor.post("/hub/", {"repo": "a/b", "token": WRONG}, page="/hub/"))
     shown.append(visitor.get("/hub/alice/gemma-scope-2b-pt-res/"))
     shown.append(visitor.post("/hub/", {"repo": "no repo", "token": USERS}, page="/hub/"))
+    for form in (
+        {"name": "mine", "token": USERS}, {"name": "mine", "token": WRONG},
+        {"name": "", "token": USERS}, {"name": USERS, "token": USERS},
+    ):  # fmt: skip
+        shown.append(visitor.post("/hub/tokens/", form, page="/hub/tokens/"))
     shown.append(
         visitor.post("/hub/", {"repo": "alice/gemma-scope-2b-pt-res", "token": USERS}, page="/hub/")
     )

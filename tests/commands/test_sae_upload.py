@@ -27,6 +27,7 @@ def test_a_dry_run_tells_every_file_and_does_nothing(sae: Sae, hub: LocalHub) ->
     code, out, _ = upload(sae, "--path", "layer_3", "--dry-run")
     assert code == 0
     assert f"To {REPO} as alice: a new repository, private." in out
+    assert "The token: Reads, and writes to repositories of alice." in out
     for name in ("layer_3/cfg.json", "layer_3/sae_weights.safetensors", "README.md"):
         assert name in out
     assert "1 SAE will be converted to the SAELens form first." in out

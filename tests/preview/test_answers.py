@@ -111,6 +111,15 @@ def test_a_narrow_token_is_named_as_the_reason(hub: LocalHub, gated: str) -> Non
     assert problem(hub, "hf_narrow_3333")[0] == "access_denied"
 
 
+def test_a_token_that_may_not_write_is_told_of_the_page_of_tokens_not_of_reading(
+    hub: LocalHub,
+) -> None:
+    with pytest.raises(errors.AccessDenied) as denied:
+        Hub(hub.url, ALICE).create("alice/new", private=True)
+    assert str(denied.value) == "This token may not write to alice/new."
+    assert "Hub tokens" in denied.value.next_step and "read" not in denied.value.next_step
+
+
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "40"}, {"Retry-After": "-5"},
                                      {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}])  # fmt: skip
 @pytest.mark.parametrize("at", ["/revision/", "/tree/", "/api/models/google"])

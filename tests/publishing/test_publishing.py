@@ -231,6 +231,12 @@ def test_a_token_that_only_reads_is_refused_in_words(sae: Sae) -> None:
         publications.publish(None, [sae], wish(sae), READER)
 
 
+def test_a_rehearsal_tells_what_the_token_may(sae: Sae, token: HubToken) -> None:
+    told = publications.rehearse(None, [sae], wish(sae))
+    assert told.token_rights == "Reads, and writes to repositories of alice."
+    assert told.to_json()["token_rights"] == told.token_rights
+
+
 def test_another_organisation_is_refused_in_words(sae: Sae) -> None:
     with pytest.raises(CannotPublish, match="stranger"):
         started(sae, repo="stranger/published")

@@ -50,7 +50,7 @@ class Way:
 
 
 SAE, JOBS, TOKENS = "/saes/<slug:sae_id>/", "/api/v1/jobs/<job_id>", "/account/tokens/"
-API_SAE = "/api/v1/saes/<sae_id>"
+API_SAE, HUB_TOKEN = "/api/v1/saes/<sae_id>", "/hub/tokens/<int:hub_token_id>/"
 NAMED = {"repo": REPO, "repo_type": "model", "where": WHERE, "commit": "<commit>"}
 ASKED = {"repo_id": REPO, "filepath": WHERE}
 TICKED = {"repo_type": "model", "commit": "<commit>", "where": [WHERE], "anyway": "1"}
@@ -96,6 +96,12 @@ WALK = [
     Way("post", "/hub/", OWN, data={"repo": REPO, "token": "hf_anybody_1234"}),
     Way("post", "/hub/download/", EDIT, data=NAMED),
     Way("post", "/hub/forget-token/", OWN),
+    Way("get", "/hub/tokens/", READ),
+    Way("post", "/hub/tokens/", OWN, data={"name": "mine", "token": "hf_anybody_1234"}),
+    Way("post", HUB_TOKEN + "test/", TOKEN),
+    Way("post", HUB_TOKEN + "usual/", TOKEN),
+    Way("get", HUB_TOKEN + "remove/", SEE_TOKEN),
+    Way("post", HUB_TOKEN + "remove/", TOKEN),
     Way("get", "/hub/<str:owner>/<str:repo>/", READ),
     Way("get", "/hub/<str:owner>/<str:repo>/header/", READ, data={"where": WHERE}),
     Way("post", "/hub/<str:owner>/<str:repo>/batch/", EDIT, data=TICKED),
@@ -157,5 +163,6 @@ WALK = [
     Way("post", JOBS + "/retry", JOB, "failed"),
     Way("post", JOBS + "/front", JOB, "busy"),
     *(Way("post", f"/api/v1/jobs/{verb}", EACH, state, data=THESE) for verb, state in STEERED),
+    Way("get", "/api/v1/hub-tokens", READ),
     Way("get", "/api/v1/batches/<batch_id>", SEE_JOB),
 ]

@@ -26,17 +26,20 @@ POST = {
     "sign-out": 0, "saes:repair": 0, "saes:verify-all": 0, "saes:remove-source": 1,
     "saes:pause": 1, "saes:resume": 1, "saes:steer-jobs": 1, "saes:announce-upload": 0,
     "saes:send-upload": 1, "saes:upload-piece": 1, "saes:import-upload": 1,
-    "saes:discard-upload": 1,
+    "saes:discard-upload": 1, "saes:test-hub-token": 1, "saes:usual-hub-token": 1,
 }  # fmt: skip
 BOTH = {
     "saes:delete": 1, "saes:hub": 0, "saes:tokens": 0, "saes:revoke-token": 1, "sign-in": 0,
-    "sign-in-link": 1,
+    "sign-in-link": 1, "saes:hub-tokens": 0, "saes:remove-hub-token": 1,
+}  # fmt: skip
+NUMBERED = {
+    "saes:revoke-token", "saes:remove-hub-token", "saes:test-hub-token", "saes:usual-hub-token",
 }  # fmt: skip
 OPEN = re.compile(r"/healthz|/sign-in/.*")
 
 
 def address(name: str, count: int, word: str = "x") -> str:
-    words = ["1" if name == "saes:revoke-token" else word] * count
+    words = ["1" if name in NUMBERED else word] * count
     return reverse(name, args=words)
 
 
@@ -155,8 +158,8 @@ def pages(client: Client, sae: Sae) -> Iterator[tuple[str, HttpResponse]]:
     for path in (
         "/", "/?search=nothing", f"/saes/{sae.id}/", f"/saes/{sae.id}/card/",
         f"/saes/{sae.id}/delete/", "/hub/", "/hub/--/x/", "/hub/google/gemma-scope-2b-pt-res/",
-        "/storage/", "/jobs/", "/jobs/cancel-all/", "/account/tokens/", "/sign-in/", "/healthz",
-        "/nowhere/", "/saes/none/", "/admin/", "/admin/saes/job/",
+        "/storage/", "/jobs/", "/jobs/cancel-all/", "/account/tokens/", "/hub/tokens/", "/sign-in/",
+        "/healthz", "/nowhere/", "/saes/none/", "/admin/", "/admin/saes/job/",
     ):  # fmt: skip
         yield path, client.get(path)  # type: ignore[misc]
     yield "400", client.get("/", headers={"host": "evil.example"})  # type: ignore[misc]
