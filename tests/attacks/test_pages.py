@@ -108,6 +108,7 @@ def write(text: str) -> None:
     ApiToken.objects.update(name=text)
     scope = {"kind": text, "name": text, "permissions": [text]}
     told = {"name": text, "role": text, "orgs": {text: text}, "scopes": [scope]}
+    HubToken.objects.filter(is_usual=False).delete()  # that a form added: names are unique
     HubToken.objects.update(name=text, identity=told, test_error=text)
     LogEntry.objects.update(object_repr=text, change_message=text)
     label = {"name": text, "repo": text, "path": text}
