@@ -29,7 +29,10 @@ def _create(path: Path, key: str) -> None:
     with _draft(path, key) as draft:
         try:
             os.link(draft, path)
-        except FileExistsError:
+        except (
+            FileExistsError,
+            FileNotFoundError,
+        ):  # another one was first, and may have tidied up
             return
     _sync_folder(path.parent)
 

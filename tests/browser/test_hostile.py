@@ -20,12 +20,19 @@ ALL_HARMLESS = """[...document.querySelectorAll('*')].every(it =>
 # Texts that no page takes: what a job, an error or a repository would write.
 DRESS = """
 from django.contrib.auth.models import User
-from saes import api_tokens
-from saes.models import Job, Sae
+from django.utils import timezone
+from saes import api_tokens, vault
+from saes.hub import Identity
+from saes.models import HubToken, Job, Sae
 attacks = {attacks!r}
 text = " ".join(attacks)
 owner = User.objects.get(username="owner")
 api_tokens.create(owner, attacks[0])
+told = Identity(attacks[0], "fineGrained", {{it: it for it in attacks}}).to_json()
+told["scopes"] = [{{"kind": it, "name": it, "permissions": attacks}} for it in attacks]
+token = vault.keep(owner, "hf_canary_of_hostile", attacks[0])
+HubToken.objects.filter(id=token.id).update(
+    identity=told, tested_at=timezone.now(), test_error=text[:500])
 rows = [
     Sae(name=it, description=text, notes=text, tags=[it[:40]], source="huggingface",
         hf_repo_id=it, hf_filepath=text[:500], status="error", error_code="x", error_message=text,
@@ -50,11 +57,13 @@ def dressed(running_app: App, app_hub: LocalHub) -> Iterator[str]:
     }
     readme = f"# {EVERYTHING}\n\n{EVERYTHING}\n".encode()
     card = {"license": ATTACKS[0], "base_model": ATTACKS[2]}
+    app_hub.add_token("hf_canary_of_hostile", "mallory")
     app_hub.add_repo(HOSTILE, {**files, "README.md": readme}, card=card)
     done = manage("shell", "-c", DRESS.format(attacks=ATTACKS), env=running_app.env)
     assert done.returncode == 0, done.stderr
     yield done.stdout.split()[-1]
-    away = "from saes.models import Sae; Sae.objects.filter(error_code='x').delete()"
+    away = "from saes.models import HubToken, Sae; HubToken.objects.all().delete(); "
+    away += "Sae.objects.filter(error_code='x').delete()"
     assert manage("shell", "-c", away, env=running_app.env).returncode == 0
 
 
@@ -93,8 +102,8 @@ def read_on(page: Page) -> None:
     ("path", "shown"),
     [("/", ATTACKS[0]), ("/saes/ID/", ATTACKS[0]), ("/saes/ID/delete/", ATTACKS[0]),
      ("/storage/", "Storage"), (f"/hub/{HOSTILE}/", "hook_resid_post"),
-     ("/account/tokens/", ATTACKS[0]), (f"/hub/?repo={ATTACKS[2]}", "Hub"),
-     (f"/?search={ATTACKS[0]}", "Library")],
+     ("/account/tokens/", ATTACKS[0]), ("/hub/tokens/", ATTACKS[0]),
+     (f"/hub/?repo={ATTACKS[2]}", "Hub"), (f"/?search={ATTACKS[0]}", "Library")],
 )  # fmt: skip
 def test_s28_a_page_of_hostile_texts_only_shows_them(
     page: Page, dressed: str, path: str, shown: str
@@ -107,7 +116,7 @@ def test_s28_a_page_of_hostile_texts_only_shows_them(
 def test_s28_the_admin_and_the_documentation_likewise(page: Page, dressed: str) -> None:
     for path in ("/admin/", "/admin/saes/sae/", f"/admin/saes/sae/{dressed}/change/",
                  f"/admin/saes/sae/{dressed}/delete/", "/admin/saes/job/",
-                 "/admin/saes/apitoken/", "/api/v1/docs"):  # fmt: skip
+                 "/admin/saes/apitoken/", "/admin/saes/hubtoken/", "/api/v1/docs"):  # fmt: skip
         page.goto(path)
         page.wait_for_load_state("networkidle")
 

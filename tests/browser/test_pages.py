@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.browser]
 PAGES = [
     "/", "/?search=nothing-matches-this", "/hub/", f"/hub/{GEMMA}/", f"/hub/{SAELENS}/",
     "/hub/someone/text/", "/hub/someone/gated/", "/jobs/", "/jobs/?kind=export",
-    "/jobs/cancel-all/", "/storage/", "/account/tokens/", "READY",
-    "READY/delete/", "FACTS",
+    "/jobs/cancel-all/", "/storage/", "/account/tokens/", "/hub/tokens/",
+    "READY", "READY/delete/", "FACTS",
 ]  # fmt: skip
 MISSING = ["/hub/someone/missing/", "/saes/sae_000000000000/"]
 
