@@ -19,7 +19,7 @@ def replace(path: Path, content: str) -> None:
     """Other content, at once and for good: a reader, and the disk after a power cut, have the old
     or the new one. One process at a time."""
     for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink()  # a draft of somebody who was killed
+        left.unlink(missing_ok=True)  # a draft of somebody who was killed
     with _draft(path, content) as draft:
         draft.rename(path)
     _sync_folder(path.parent)
@@ -29,11 +29,8 @@ def _create(path: Path, key: str) -> None:
     with _draft(path, key) as draft:
         try:
             os.link(draft, path)
-        except (
-            FileExistsError,
-            FileNotFoundError,
-        ):  # another one was first, and may have tidied up
-            return
+        except (FileExistsError, FileNotFoundError):
+            return  # another one was first, and may have tidied up
     _sync_folder(path.parent)
 
 
