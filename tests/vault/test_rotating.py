@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +235,17 @@ def test_tokens_that_are_added_meanwhile_are_not_lost(rows: list[HubToken]) -> N
     assert problems == [] and len(kept) > 5
     by_id = HubToken.objects.in_bulk()
     assert all(vault.opened(by_id[row_id]) == token for row_id, token in kept)
+
+
+def test_of_tokens_that_come_at_the_same_time_one_is_the_usual_one(key: Path) -> None:
+    alice = User.objects.create_user("alice")
+
+    def change(number: int) -> None:
+        row = vault.keep(alice, TOKENS[0], f"token {number}")
+        vault.make_usual(alice, row.id)
+        connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(change, range(12)))
+    assert HubToken.objects.filter(owner=alice).count() == 12
+    assert HubToken.objects.filter(owner=alice, is_usual=True).count() == 1
