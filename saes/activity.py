@@ -28,13 +28,14 @@ SHOWN: dict[str, tuple[State, ...]] = {
 # What no row shows, and can be long.
 LONG = (
     "traceback", "sae__facts", "sae__given_facts", "sae__tensors", "sae__certificate",
-    "sae__missing_facts", "sae__description", "sae__notes",
+    "sae__missing_facts", "sae__description", "sae__notes", "publication__seen",
+    "publication__sent",
 )  # fmt: skip
 
 
 def rows_of(jobs: JobQuerySet) -> JobQuerySet:
     """With all that a row shows, in one query."""
-    return jobs.select_related("sae", "created_by", "batch").defer(*LONG)
+    return jobs.select_related("sae", "created_by", "batch", "publication").defer(*LONG)
 
 
 def counts(jobs: JobQuerySet) -> dict[str, int]:

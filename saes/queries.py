@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db.models import Count, Prefetch, Q, QuerySet
 
+from saes.formats.architectures import NOT_PLAIN
 from saes.models import Job, Sae, Training
 
 SEARCHED = ("name", "description", "hf_repo_id", "hf_filepath", "model_name")
@@ -58,6 +59,12 @@ def narrowed(filters: Filters) -> QuerySet[Sae]:
     for column in SEARCHED:
         anywhere |= Q(**{f"{column}__icontains": text})
     return found.filter(anywhere)
+
+
+def publishable(search: str = "") -> QuerySet[Sae]:
+    """SAEs that are here in a form of ours, so that others can be made of it."""
+    found = matching(Filters(search=search, status=Sae.Status.READY))
+    return found.exclude(architecture__in=NOT_PLAIN)
 
 
 def trainings(search: str = "", status: str = "") -> QuerySet[Training, Any]:

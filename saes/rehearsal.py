@@ -157,13 +157,14 @@ def refuse_wrong(saes: Sequence[Sae], wish: Wish) -> None:
         raise CannotPublish("An SAE is named twice.")
     for sae in saes:
         parcels.refuse(sae)
-        _refuse_folder(wish.folders[sae.id])
+        refuse_folder(wish.folders[sae.id])
     folded = [folder.casefold() for folder in wish.folders.values()]
     if len(set(folded)) < len(folded):
         raise CannotPublish("Two SAEs would go to the same folder.")
 
 
-def _refuse_folder(folder: str) -> None:
+def refuse_folder(folder: str) -> None:
+    """Raises CannotPublish."""
     if not _FOLDER.fullmatch(folder) or len(folder) > LONGEST_FOLDER or why_unsafe(folder):
         raise CannotPublish(
             f"{folder[:100]!r} cannot be a folder to publish to.",

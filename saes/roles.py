@@ -106,13 +106,14 @@ def _sees_batch(user: User, batch: Batch) -> bool:
 
 def visible_publications(user: User | None) -> QuerySet[Publication]:
     """One's own; for admins all: others' may be in repositories that nobody else knows of."""
-    found = Publication.objects.prefetch_related("saes", "jobs")
+    found = Publication.objects.prefetch_related("saes", "jobs").defer("seen", "sent")
     return found if user is None or user.has_perm(CONTROL) else found.filter(created_by=user)
 
 
 def publication_for(user: User | None, publication_id: str) -> Publication:
     """Raises NotFound: those of somebody else are not told apart."""
-    found = visible_publications(user).filter(id=publication_id).first()
+    known = publication_id.isprintable()  # else PostgreSQL would be asked for NULs
+    found = visible_publications(user).filter(id=publication_id).first() if known else None
     if found is None:
         raise NotFound(f"There is no publication {publication_id[:50]!r} of yours.")
     return found

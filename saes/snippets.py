@@ -7,7 +7,7 @@ from pathlib import Path
 from django.conf import settings
 
 from saes.formats.architectures import JUMPRELU, TOPK, is_transcoder, standard_shapes
-from saes.models import Sae
+from saes.models import Publication, Sae
 from saes.storage import Library
 
 
@@ -60,9 +60,25 @@ def _from_hub(sae: Sae) -> Snippet:
     return Snippet(
         "SAELens, from the Hub",
         "Needs sae-lens 6 or newer. Downloads the newest version, not the commit that is here.",
-        f"from sae_lens import SAE\n\nsae = SAE.from_pretrained(\n"
-        f"    release={sae.hf_repo_id!r},\n    sae_id={sae.hf_filepath!r},\n)\n",
+        _pretrained(sae.hf_repo_id, sae.hf_filepath),
     )
+
+
+def _pretrained(repo_id: str, folder: str) -> str:
+    return (
+        "from sae_lens import SAE\n\n"
+        f"sae = SAE.from_pretrained(\n    release={repo_id!r},\n    sae_id={folder!r},\n)\n"
+    )
+
+
+def of_published(publication: Publication, folder: str) -> Snippet:
+    """How one of its SAEs is loaded."""
+    note = "Needs sae-lens 6 or newer."
+    if publication.pull_request:
+        note += " Works once the pull request is merged."
+    if not publication.public:
+        note += " The repository is private: log in first, with `hf auth login`."
+    return Snippet("SAELens", note, _pretrained(publication.repo_id, folder))
 
 
 # --- plain PyTorch --------------------------------------------------------------------------------

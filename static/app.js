@@ -20,7 +20,7 @@
   /* A card is covered while an open socket was asked to follow its SAE, or its job. */
   const covered = (card) => {
     const socket = card.closest("[ws-connect]");
-    return open.has(socket) && socket.getAttribute("ws-connect").includes(card.dataset.sae ?? card.dataset.job);
+    return open.has(socket) && socket.getAttribute("ws-connect").includes(card.dataset.sae ?? card.dataset.job ?? card.dataset.publication);
   };
 
   on("htmx:wsOpen", (event) => open.add(event.target));
@@ -182,6 +182,13 @@
     const shown = field.type === "password";
     field.type = shown ? "text" : "password";
     button.setAttribute("aria-pressed", shown);
+  });
+
+  /* What was rehearsed is what is published: with another form it has to be rehearsed again. */
+  on("input", (event) => {
+    if (!event.target.closest("[data-wish]")) return;
+    all(".stale").forEach((notice) => { notice.hidden = false; });
+    all(".confirm-form [type=submit]").forEach((button) => { button.disabled = true; });
   });
 
   const unfold = (id) => {

@@ -25,7 +25,8 @@ Draw = Callable[[User], str]
 
 
 class PageConsumer(LiveConsumer):
-    """`/ws/pages/?sae=ID&job=ID`: fragments of these SAEs' cards and of these jobs' rows."""
+    """`/ws/pages/?sae=ID&job=ID&publication=ID`: fragments of these SAEs' cards, of these jobs'
+    rows and of the live parts of these publications."""
 
     async def begin(self) -> None:
         query = parse_qs(self.scope["query_string"].decode("latin-1"))
@@ -36,6 +37,9 @@ class PageConsumer(LiveConsumer):
             self.drawn[sae_id].append(partial(_card, sae_id))
         for job_id, sae_id in await database_sync_to_async(_visible)(jobs, self.user):
             self.drawn[sae_id].append(partial(_row, job_id))
+        named = _named(query.get("publication", []))
+        for publication_id, sae_id in await database_sync_to_async(_followed)(named, self.user):
+            self.drawn[sae_id].append(partial(_publication, publication_id))
         # Groups first: what changes between the first look and the subscription is not missed.
         for sae_id in self.drawn:
             await self.join(group_of(sae_id))
@@ -78,6 +82,13 @@ def _visible(job_ids: list[str], viewer: User) -> list[tuple[str, str]]:
     return list(jobs.values_list("id", "sae_id"))
 
 
+def _followed(publication_ids: list[str], viewer: User) -> list[tuple[str, str]]:
+    """Publications that they may see, each with the SAE that its jobs are of: the first one."""
+    rows = roles.visible_publications(viewer).filter(id__in=publication_ids)
+    firsts = {it.id: [str(row.sae_id) for row in it.saes.all() if row.sae_id] for it in rows}
+    return [(publication_id, found[0]) for publication_id, found in firsts.items() if found]
+
+
 def _card(sae_id: str, viewer: User) -> str:
     sae = Sae.objects.filter(id=sae_id).first()
     if sae is None:
@@ -91,3 +102,12 @@ def _row(job_id: str, viewer: User) -> str:
     if job is None:
         return render_to_string("saes/job.html#gone", {"job_id": job_id, "oob": True})
     return render_to_string("saes/job.html#row", {"job": job, "oob": True, "viewer": viewer})
+
+
+def _publication(publication_id: str, viewer: User) -> str:
+    found = roles.visible_publications(viewer).filter(id=publication_id).first()
+    if found is None:
+        told = {"publication_id": publication_id, "oob": True}
+        return render_to_string("saes/publication_live.html#gone", told)
+    told = {"publication": found, "oob": True, "viewer": viewer}
+    return render_to_string("saes/publication_live.html#live", told)

@@ -25,6 +25,7 @@ KINDS = {
     Job.Kind.CONVERT: "transform",
     Job.Kind.EXPORT: "file-export",
     Job.Kind.VERIFY: "fingerprint",
+    Job.Kind.PUBLISH: "world-upload",
 }
 
 
@@ -53,14 +54,23 @@ def kind_icon(job: Job) -> str:
 @register.filter
 def work(job: Job) -> str:
     """What kind of work it is: Download, Export to SAELens."""
+    if job.publication:
+        said = job.publication.message
+        return said if said.startswith("Publish") else f"Publish: {said}"
     to = f" to {format_label(job.target)}" if job.target else ""
     return f"{job.get_kind_display()}{to}"
+
+
+@register.filter
+def subject(job: Job) -> str:
+    """What it is about: an SAE; of publishing the repository, as it may be of many."""
+    return job.publication.repo_id if job.publication else job.sae.name
 
 
 @register.simple_tag
 def job_announcement(job: Job) -> str:
     """What a screen reader is told, when it changes: states, not bytes."""
-    return f"{job.sae.name}: {shown_state(job).label}. {job.error_message}".strip()
+    return f"{subject(job)}: {shown_state(job).label}. {job.error_message}".strip()
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,7 @@ def way(job: Job, verb: str, query: str = "") -> SafeString:
     it = WAYS[verb]
     return format_html(
         BUTTON, look=it.look, id=job.id, slot=it.slot, word=it.word, url=_steering(verb),
-        query=query, icon=icon(it.icon), name=job.sae.name,
+        query=query, icon=icon(it.icon), name=subject(job),
         hidden="visually-hidden" if it.look == "btn-quiet" else "",
     )  # fmt: skip
 

@@ -48,8 +48,14 @@ def training(request: Request, training_id: str) -> HttpResponse:
     try:
         run = _asked_for(request, found)
     except SaeError as error:
-        return show(request, "saes/training.html", training=found, problem=error)
-    return show(request, "saes/training.html", training=found, run=run, **_to_choose(request, run))
+        return _show(request, found, problem=error)
+    return _show(request, found, run=run, **_to_choose(request, run))
+
+
+def _show(request: Request, found: Training, **more: Any) -> HttpResponse:
+    imported = queries.publishable().filter(training=found)
+    can = may_edit(request.user) and imported.exists()
+    return show(request, "saes/training.html", training=found, may_publish=can, **more)
 
 
 def _asked_for(request: Request, found: Training) -> Run:

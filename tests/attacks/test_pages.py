@@ -7,6 +7,7 @@ to the same elements with the same attributes.
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +25,17 @@ from django.utils import timezone
 
 from saes import api_tokens, services, vault
 from saes.consumers.pages import _card
-from saes.models import ApiToken, HubToken, Job, Sae, SaeFile, Training, Upload
+from saes.models import (
+    ApiToken,
+    HubToken,
+    Job,
+    Publication,
+    Published,
+    Sae,
+    SaeFile,
+    Training,
+    Upload,
+)
 from tests.attacks.markup import ATTACKS, acting, shape
 from tests.views.conftest import CERTIFICATE, client, data_dir, hub, owner  # noqa: F401  fixtures
 
@@ -39,7 +50,10 @@ OWN_PAGES = [
     "/trainings/", "/trainings/?search={text}&status={text}", "/trainings/train_0/",
     "/trainings/train_0/?step={text}", "/trainings/{text}/",
     "/hub/a/b/header/?where={text}&revision={text}", "/nowhere/{text}/", "/saes/{text}/",
-    "/sign-in/{text}/", "/api/v1/docs",
+    "/sign-in/{text}/", "/api/v1/docs", "/jobs/", "/publish/", "/publish/?search={text}",
+    "/publish/?sae={published}", "/publish/?sae={text}", "/publish/?training={text}",
+    "/publish/history/", "/publish/{publication}/", "/publish/{failed}/", "/publish/{text}/",
+    "/publish/{publication}/live/", "/saes/{published}/",
 ]  # fmt: skip
 
 
@@ -68,6 +82,17 @@ def world(owner: User) -> tuple[Sae, Sae]:  # noqa: F811
     kept = services.library().root / "kept" / "sae_000000000001"
     kept.mkdir(parents=True)
     (kept / "file").write_bytes(b"x")
+    published = Sae.objects.create(name="z", source=Sae.Source.LOCAL, status=Sae.Status.READY)
+    for verified in (now := timezone.now(), None):
+        row = Publication.objects.create(
+            repo_id="a/b", commit="a" * 40, created_by=owner, verified_at=verified
+        )
+        Published.objects.create(publication=row, sae=published, name="z", folder="a")
+        Job.objects.create(
+            kind=Job.Kind.PUBLISH, sae=published, publication=row, created_by=owner,
+            state=Job.State.DONE if verified else Job.State.FAILED,
+            ended_at=verified or now - timedelta(hours=1),
+        )  # fmt: skip
     upload = Upload.objects.create(created_by=owner, files=[{"name": "x"}], is_whole=True)
     sent = services.library().upload(upload.id)
     sent.mkdir(parents=True)
@@ -103,6 +128,13 @@ def write(text: str) -> None:
     )  # fmt: skip
     SaeFile.objects.update(path=text, sha256=text[:64], verified_against=text[:80])
     Upload.objects.update(files=[{"name": text, "size": 0}])
+    Publication.objects.update(
+        repo_id=text, license=text[:40], message=text, account=text, commit=text[:40],
+        commit_url=text, pull_request=text,
+    )  # fmt: skip
+    Published.objects.update(name=text)
+    for number, row in enumerate(Published.objects.all()):
+        Published.objects.filter(id=row.id).update(folder=f"{text}{number}")
     User.objects.update(username=text, first_name=text, email=text)
     Group.objects.filter(name__in=["viewer", text]).update(name=text)
     ApiToken.objects.update(name=text)
@@ -159,14 +191,14 @@ def plain_shapes(kind: str, client: Client, paths: list[str]) -> dict[str, list[
 @pytest.fixture
 def paths(world: tuple[Sae, Sae]) -> list[str]:
     failed, asking = world
+    lost, made = Publication.objects.order_by("verified_at")
     words = {
         "{id}": failed.id, "{asking}": asking.id, "{upload}": Upload.objects.get().id,
+        "{published}": str(made.saes.get().sae_id), "{publication}": made.id, "{failed}": lost.id,
         "{hub_token}": str(HubToken.objects.get().id),
     }  # fmt: skip
-    return [
-        re.sub(r"{(id|asking|upload|hub_token)}", lambda it: words[it[0]], path)
-        for path in OWN_PAGES
-    ]
+    names = "|".join(it.strip("{}") for it in words)
+    return [re.sub(f"{{({names})}}", lambda it: words[it[0]], path) for path in OWN_PAGES]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -216,6 +248,11 @@ def forms(sae: Sae) -> dict[str, dict[str, str]]:
                                   "tags": "{text}"},
         f"/saes/{sae.id}/facts/": {"model_name": "{text}", "layer": "{text}"},
         f"/saes/{sae.id}/retry/": {},
+        "/publish/rehearse/": {"sae": sae.id, "repo": "{text}", "license": "{text}",
+                               "message": "{text}", "token": "{text}", "secret": "{text} ",
+                               "kept": "{text}", f"folder-{sae.id}": "{text}",
+                               "visibility": "{text}"},
+        "/publish/start/": {"rehearsed": "{text}", "typed": "{text}"},
         "/sign-in/": {"username": "{text}", "password": "{text}", "next": "{text}"},
         "/storage/{text}/remove/": {},
         "/hub/tokens/": {"name": "{text}", "token": "{text}"},

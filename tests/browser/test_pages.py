@@ -13,7 +13,7 @@ PAGES = [
     "/", "/?search=nothing-matches-this", "/hub/", f"/hub/{GEMMA}/", f"/hub/{SAELENS}/",
     "/hub/someone/text/", "/hub/someone/gated/", "/jobs/", "/jobs/?kind=export",
     "/jobs/cancel-all/", "/storage/", "/account/tokens/", "/hub/tokens/",
-    "READY", "READY/delete/", "FACTS",
+    "READY", "READY/delete/", "FACTS", "/publish/", "/publish/history/",
 ]  # fmt: skip
 MISSING = ["/hub/someone/missing/", "/saes/sae_000000000000/"]
 

@@ -19,7 +19,7 @@ from pytest_django import Settings
 from mistudio.asgi import application
 from saes import accounts, api_tokens, moves, roles, services, steering
 from saes.consumers import live, pages, visitors
-from saes.models import Job, Sae
+from saes.models import Job, Publication, Published, Sae
 from saes.progress import Stage
 from saes.recorder import JobReporter, nudge
 from tests.sockets import program, with_token
@@ -241,6 +241,8 @@ async def test_an_unknown_address_is_refused_without_a_traceback(
         "sae=a;b",
         "job=%00",
         "job=none",
+        "publication=%00",
+        "publication=none",
     ],
 )
 async def test_nothing_to_watch_is_no_error(cookie: str, query: str) -> None:
@@ -483,3 +485,49 @@ async def test_many_sockets_at_once_are_all_told(sockets: Open, sae: Sae) -> Non
     await database_sync_to_async(nudge)(sae.id)
     texts: list[Any] = [await socket.receive_from() for socket in all_of_them]
     assert len(set(texts)) == 1
+
+
+# --- publications ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def publishing(sae: Sae) -> Job:
+    """A running job that publishes, for nobody's account."""
+    row = Publication.objects.create(id="publication_1", repo_id="alice/secret")
+    Published.objects.create(publication=row, sae=sae, name=sae.name, folder="layer_0")
+    Job.objects.create(kind=Job.Kind.PUBLISH, sae=sae, id="job_000000000002", publication=row)
+    claimed = Job.objects.claim("job_000000000002", "elsewhere 1 1")
+    assert claimed is not None
+    return claimed
+
+
+async def test_a_publication_is_told_as_its_page_shows_it(sockets: Open, publishing: Job) -> None:
+    socket = await sockets("publication_1")
+    text = await socket.receive_from()
+    assert 'id="publication_1"' in text and 'hx-swap-oob="morph"' in text
+    reporter = JobReporter(publishing)
+    await database_sync_to_async(reporter.say)(Stage.UPLOADING, "Uploading", file="cfg.json")
+    text = await socket.receive_from()
+    assert "Uploading" in text and "cfg.json" in text
+
+
+async def test_a_publication_that_was_deleted_is_said_to_be(sockets: Open, publishing: Job) -> None:
+    socket = await sockets("publication_1")
+    await socket.receive_from()
+    await database_sync_to_async(Publication.objects.all().delete)()
+    await database_sync_to_async(nudge)(publishing.sae_id)
+    assert "Deleted" in await socket.receive_from()
+
+
+async def test_nobody_else_hears_of_a_publication(publishing: Job) -> None:
+    def editor() -> str:
+        user = User.objects.create_user("erin")
+        user.groups.add(Group.objects.get(name=roles.EDITOR))
+        return cookie_of(user)
+
+    sent = headers(await database_sync_to_async(editor)())
+    socket = to("/ws/pages/?publication=publication_1", sent)
+    assert (await socket.connect())[0]
+    await database_sync_to_async(nudge)(publishing.sae_id)
+    assert await socket.receive_nothing()
+    await socket.disconnect()

@@ -1,18 +1,21 @@
 """The pages, asked through Django's own client: a signed-in owner and a data directory."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from saes import accounts, services
+from saes import accounts, queueing, services, vault
 from saes.certificate import Certificate
-from saes.models import Job, Sae, SaeFile
+from saes.models import HubToken, Job, Sae, SaeFile
 from saes.storage import Written, sha256_of
 from tests.hub import LocalHub
+from tests.jobs.made import brought_in, is_ready, made_sae
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 CERTIFICATE = Certificate(
@@ -94,3 +97,56 @@ def job(sae: Sae) -> Job:
     running = Job.objects.claim(queued.id, "elsewhere 1 1")
     assert running is not None
     return running
+
+
+# --- publishing -----------------------------------------------------------------------------------
+
+WRITER, READER, TARGET = "hf_alice_writes", "hf_alice_reads", "alice/published"
+
+
+@pytest.fixture
+def whole_saes(hub: LocalHub, owner: User, monkeypatch: pytest.MonkeyPatch) -> list[Sae]:
+    """Two that came from the hub, and tokens of alice: one writes, one reads."""
+    monkeypatch.setattr(queueing, "enqueue", lambda jobs: None)
+    hub.add_token(WRITER, "alice", "write")
+    hub.add_token(READER, "alice", "read")
+    for seed in (1, 2):
+        hub.add_repo(f"someone/sae-{seed}", made_sae(seed, 16, 32))
+    found = [brought_in(f"someone/sae-{seed}") for seed in (1, 2)]
+    assert all(map(is_ready, found))
+    return found
+
+
+@pytest.fixture
+def whole_sae(whole_saes: list[Sae]) -> Sae:
+    return whole_saes[0]
+
+
+@pytest.fixture
+def writer(owner: User) -> HubToken:
+    """The owner's stored token."""
+    return vault.keep(owner, WRITER)
+
+
+def asked(*saes: Sae, token: HubToken | None = None, **more: Any) -> dict[str, Any]:
+    """What the form sends: with a stored token, else with one for this time."""
+    return {
+        "sae": [it.id for it in saes], "repo": TARGET, "license": "mit", "create": "on",
+        "token": str(token.pk) if token else "once",
+        **{f"folder-{it.id}": f"layer_{number}" for number, it in enumerate(saes)}, **more,
+    }  # fmt: skip
+
+
+def sealed(answer: Any) -> str:
+    """What is confirmed of a rehearsal."""
+    found = re.search(r'name="rehearsed" value="([^"]+)"', answer.content.decode())
+    assert found, "nothing to confirm"
+    return found[1]
+
+
+def published(client: Client, *saes: Sae, token: HubToken, typed: str = "", **more: Any) -> Job:
+    """The job that was started by the pages."""
+    told = client.post("/publish/rehearse/", asked(*saes, token=token, **more))
+    answer = client.post("/publish/start/", {"rehearsed": sealed(told), "typed": typed})
+    assert answer.status_code == 302, answer.content
+    return Job.objects.get(publication=answer["Location"].split("/")[2])

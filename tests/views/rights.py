@@ -58,7 +58,12 @@ SEVERAL = {"repo_id": REPO, "filepaths": [WHERE]}
 RUN, RUN_SAE = "/trainings/<str:training_id>/", "checkpoints/checkpoint_5000/layer_3_residual"
 FROM_FOLDER = {"path": "imports", "where": ["layer_1"], "placement": "copy"}
 IDS = {"sae_ids": ["<sae_id>"]}
+PUBLICATION = "/publish/<slug:publication_id>/"
+PUBLISHED = {"sae": ["<sae_id>"], "repo": "anybody/published", "license": "mit", "create": "on",
+             "token": "<hub_token>", "folder-<sae_id>": "layer_3"}  # fmt: skip
+SENT = {"sae_id": "<sae_id>", "repo_id": "anybody/published", "filepath": "layer_3"}
 UPLOADS, UPLOAD = "/import/uploads/", "/import/uploads/<slug:upload_id>/"
+PUBLISHED_ID = "pub_00000000000a"  # what `editor` published, or tried to
 COMING = "up_00000000000c"  # one that is not complete
 FILES = {"files": [{"name": "x", "size": 1}]}
 STEER = "/jobs/steer/<slug:verb>/"
@@ -119,6 +124,14 @@ WALK = [
     Way("post", UPLOAD + "piece/", JOB, words={"upload_id": COMING}, query="?file=0&offset=0"),
     Way("post", UPLOAD + "import/", JOB, data={"every": "1"}),
     Way("post", UPLOAD + "discard/", JOB),
+    Way("get", "/publish/", ASK),
+    Way("get", "/publish/", ASK, data={"sae": "<sae_id>"}),
+    Way("post", "/publish/rehearse/", ASK, data=PUBLISHED),
+    Way("post", "/publish/start/", EDIT, data={"rehearsed": "<sealed>"}),
+    Way("get", "/publish/history/", READ),
+    Way("get", PUBLICATION, SEE_JOB),
+    Way("get", PUBLICATION + "live/", SEE_JOB),
+    Way("post", PUBLICATION + "steer/<slug:verb>/", JOB, words={"verb": "retry"}),
     Way("get", "/storage/", READ),
     Way("get", "/storage/look/", READ),
     Way("post", "/storage/repair/", EDIT, data={"kind": "orphan"}),
@@ -165,4 +178,8 @@ WALK = [
     *(Way("post", f"/api/v1/jobs/{verb}", EACH, state, data=THESE) for verb, state in STEERED),
     Way("get", "/api/v1/hub-tokens", READ),
     Way("get", "/api/v1/batches/<batch_id>", SEE_JOB),
+    Way("post", "/api/v1/saes/upload", ASK, data={**SENT, "dry_run": True}),
+    Way("post", "/api/v1/saes/upload", EDIT, data={**SENT, "license": "mit"}),
+    Way("get", "/api/v1/uploads", READ),
+    Way("get", "/api/v1/uploads/<upload_id>", SEE_JOB, words={"upload_id": PUBLISHED_ID}),
 ]

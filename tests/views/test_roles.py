@@ -13,9 +13,28 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from saes import api_tokens, converter, moves, services, uploads, vault
+from saes import (
+    api_tokens,
+    confirming,
+    converter,
+    moves,
+    publications,
+    services,
+    uploads,
+    vault,
+)
 from saes.api.main import api
-from saes.models import ApiToken, Batch, HubToken, Job, Sae, Training, Upload
+from saes.models import (
+    ApiToken,
+    Batch,
+    HubToken,
+    Job,
+    Publication,
+    Published,
+    Sae,
+    Training,
+    Upload,
+)
 from tests.fixtures import write_saelens
 from tests.hub import LocalHub
 from tests.jobs.conftest import SAMPLES, sample_files
@@ -25,6 +44,7 @@ from tests.views.rights import (
     CHANGES,
     COMING,
     OWN,
+    PUBLISHED_ID,
     READ,
     REFUSED,
     REPO,
@@ -75,7 +95,7 @@ def test_every_operation_of_the_api_is_in_the_table() -> None:
 def walked_hub() -> Iterator[LocalHub]:
     with LocalHub() as local:
         local.add_repo(REPO, sample_files("saelens_v6_standard"))
-        local.add_token("hf_anybody_1234", "anybody")
+        local.add_token("hf_anybody_1234", "anybody", "write")
         yield local
 
 
@@ -128,6 +148,7 @@ def names(
         "sae_id": sae.id, "job_id": job.id, "token_id": token.id, "name": kept.name,
         "hub_token_id": vault.keep(people["editor"], "hf_anybody_1234", "another").id,
         "batch_id": Batch.objects.create(name="many", created_by=people["editor"]).id,
+        "publication_id": publication_of(people["editor"], sae), "hub_token": 0, "sealed": "",
         "verb": "pause", "upload_id": upload_of(people["editor"]),
         "ticket": uploads.ticket(people["editor"]),
         "training_id": Training.objects.create(
@@ -135,6 +156,27 @@ def names(
         ).id,
         "owner": owner, "repo": repo, "commit": walked_hub.repo(REPO).sha,
     }  # fmt: skip
+
+
+def publication_of(user: User, sae: Sae) -> str:
+    """One that failed."""
+    row = Publication.objects.create(
+        id=PUBLISHED_ID, repo_id="anybody/published", account="anybody", created_by=user
+    )
+    Published.objects.create(publication=row, sae=sae, name=sae.name, folder="layer_3")
+    Job.objects.create(
+        kind=Job.Kind.PUBLISH, sae=sae, publication=row, state=Job.State.FAILED, created_by=user
+    )
+    return row.id
+
+
+def sealed_for(user: User, sae: Sae) -> str:
+    """What this user saw at a rehearsal, and may publish."""
+    token = vault.of(user)
+    assert token
+    wish = publications.wish_for([sae], "anybody/published", ["layer_3"], license="mit")
+    told = publications.rehearse(None, [sae], wish, token)
+    return confirming.seal(user, confirming.Seen.of(told, token))
 
 
 def upload_of(user: User) -> str:
@@ -160,7 +202,7 @@ def set_up(state: str, sae: Sae, editor: User) -> Job | None:
 
 def filled(value: Any, names: dict[str, object]) -> Any:
     if isinstance(value, dict):
-        return {name: filled(it, names) for name, it in value.items()}
+        return {filled(name, names): filled(it, names) for name, it in value.items()}
     if isinstance(value, list):
         return [filled(it, names) for it in value]
     if not isinstance(value, str):
@@ -191,6 +233,9 @@ def test_everybody_gets_what_the_table_says(
     client = Client() if role == NOBODY else signed_in(people[role])
     if role != NOBODY:
         names["ticket"] = uploads.ticket(people[role])
+        names["hub_token"] = vault.of(people[role]).pk  # type: ignore[union-attr]
+        if "<sealed>" in way.data.values():
+            names["sealed"] = sealed_for(people[role], sae)
     before = everything_kept()
     answer = ask(client, way, names)
     if answer.streaming:
@@ -222,7 +267,8 @@ def is_shut_out(answer: Any, way: Way) -> None:
 def is_refused(answer: Any, way: Way) -> None:
     """403 and its code; 404 for what is somebody else's alone, which is not told apart."""
     if answer.status_code == 404:
-        assert any(f"{it}_id" in way.path for it in ("job", "batch", "token", "upload"))
+        theirs = ("job", "batch", "token", "upload", "publication")
+        assert any(f"{it}_id" in way.path for it in theirs)
         return
     assert answer.status_code == 403
     if way.path.startswith("/api/"):
