@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.apps import App, manage
 from tests.browser.conftest import SAELENS, Browsing, violations
 from tests.browser.test_main_job import SOON, start_download
-from tests.hub import LocalHub
+from tests.hub import LocalHub, upload_faults
 
 pytestmark = [pytest.mark.processes, pytest.mark.browser]
 TOKEN, TARGET = "hf_browser_writes_1234", "browser/published"
@@ -169,6 +169,24 @@ def test_all_of_it_works_without_javascript(
     page.get_by_role("button", name="Publish for everybody").click()
     page.wait_for_url(re.compile(r"/publish/pub_\w+/$"))
     expect(page.get_by_text("read back and compared")).to_be_visible(timeout=SOON)  # by reloading
+
+
+def test_it_tells_bytes_while_they_go_up_and_is_paused_and_resumed(
+    browsing: Browsing, sae_page: str, app_hub: LocalHub
+) -> None:
+    app_hub.faults.add("", upload_faults.slow_upload(1500), method="PUT", times=None)
+    page = browsing.open()
+    rehearse(page, sae_page)
+    page.get_by_role("button", name="Publish", exact=True).click()
+    page.wait_for_url(re.compile(r"/publish/pub_\w+/$"))
+    live = page.locator(".live")
+    expect(live).to_contain_text(re.compile(r"\d+ of \d+ kB"), timeout=SOON)
+    expect(live).to_contain_text("Uploading")
+    page.get_by_role("button", name="Pause").click()
+    expect(live).to_have_attribute("data-state", "paused", timeout=SOON)
+    app_hub.faults.clear()
+    page.get_by_role("button", name="Resume").click()
+    is_published(page, app_hub)
 
 
 def test_a_hostile_card_only_shows_itself(
