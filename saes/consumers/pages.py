@@ -62,7 +62,7 @@ class PageConsumer(LiveConsumer):
 
     async def _send(self, draw: Draw) -> None:
         await self.room()
-        fragment = await database_sync_to_async(draw)(self.user)
+        fragment = await database_sync_to_async(_counted)(draw, self.user)
         if not self.ended:
             await self.send(text_data=fragment)
 
@@ -102,6 +102,12 @@ def _row(job_id: str, viewer: User) -> str:
     if job is None:
         return render_to_string("saes/job.html#gone", {"job_id": job_id, "oob": True})
     return render_to_string("saes/job.html#row", {"job": job, "oob": True, "viewer": viewer})
+
+
+def _counted(draw: Draw, viewer: User) -> str:
+    """With it, how many jobs are at work: the main navigation says so on every page."""
+    told = {"viewer": viewer, "oob": True}
+    return draw(viewer) + render_to_string("saes/nav_count.html", told)
 
 
 def _publication(publication_id: str, viewer: User) -> str:

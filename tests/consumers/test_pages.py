@@ -399,6 +399,14 @@ async def test_a_job_is_told_as_its_row_and_so_is_its_end(sockets: Open, job: Jo
     assert await socket.receive_nothing()
 
 
+async def test_every_frame_says_how_many_jobs_are_at_work(sockets: Open, job: Job) -> None:
+    socket = await sockets(job.id)
+    count = '<span class="nav-count" id="nav-count" hx-swap-oob="true">{}</span>'
+    assert count.format(1) in await socket.receive_from()
+    await database_sync_to_async(moves.cancel)([job.id])
+    assert count.format("") in await socket.receive_from()
+
+
 async def test_versions_of_a_row_never_go_backward(sockets: Open, job: Job) -> None:
     socket = await sockets(job.id)
     reporter = JobReporter(job)
