@@ -184,6 +184,13 @@
     button.setAttribute("aria-pressed", shown);
   });
 
+  /* A box in the head of a table ticks all of its page. */
+  on("change", (event) => {
+    if (!event.target.matches("[data-tick-all]")) return;
+    const boxes = event.target.closest("table").querySelectorAll("tbody [type=checkbox]");
+    boxes.forEach((box) => { box.checked = event.target.checked; });
+  });
+
   /* What was rehearsed is what is published: with another form it has to be rehearsed again. */
   on("input", (event) => {
     if (!event.target.closest("[data-wish]")) return;

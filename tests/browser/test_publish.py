@@ -161,7 +161,7 @@ def test_all_of_it_works_without_javascript(
 ) -> None:
     page = browsing.open("/publish/", java_script_enabled=False)
     page.get_by_role("checkbox").first.check()
-    page.get_by_role("button", name="Go on with the ticked ones").click()
+    page.get_by_role("button", name="Continue with the selected").click()
     fill_in(page, sae_page, seen="Public")
     page.get_by_role("button", name="Rehearse").click()
     expect(page.get_by_role("heading", name="What would happen")).to_be_visible(timeout=SOON)
@@ -233,3 +233,12 @@ def checked(page: Page) -> None:
         assert violations(page) == [], width
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.get_by_role("heading", level=1).count() == 1
+
+
+def test_all_of_a_page_are_chosen_at_once(browsing: Browsing, sae_page: str) -> None:
+    page = browsing.open("/publish/")
+    boxes = page.locator("input[name=sae]")
+    page.get_by_label("Select all of this page").check()
+    assert all(box.is_checked() for box in boxes.all()) and boxes.count() > 0
+    page.get_by_label("Select all of this page").uncheck()
+    assert not any(box.is_checked() for box in boxes.all())
