@@ -8,6 +8,7 @@ import yaml
 from saes.errors import BadCard
 
 LONGEST = 2**20  # letters of a README
+MARK = "\ufeff"  # some editors put it before the first letter; front matter comes before it
 
 
 def read(text: str) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def with_data(text: str, data: dict[str, Any]) -> str:
     """
     if text.strip() and read(text) == data:
         return text
-    card = _card(text or "\n")
+    card = _card(text)
     try:
         card.data = hf.ModelCardData(**data)
         return str(card.content)
@@ -36,6 +37,7 @@ def _card(text: str) -> hf.ModelCard:
     if len(text) > LONGEST:
         raise BadCard(f"README.md has more than {LONGEST:,} letters.")
     try:
+        text = text.removeprefix(MARK) or "\n"
         found = hf.repocard.REGEX_YAML_BLOCK.search(text)
         _refuse_aliases(found.group(2) if found else "")
         return hf.ModelCard(text)

@@ -98,6 +98,14 @@ def test_front_matter_that_says_it_already_stays_as_it_was_written() -> None:
     assert card(written, ENTRY).startswith(written.rstrip())
 
 
+@pytest.mark.parametrize("below", ["", "# x\n"])
+def test_a_byte_order_mark_hides_no_front_matter(below: str) -> None:
+    text = card(f"\ufeff---\nlicense: gemma\n---\n{below}", ENTRY, licence="")
+    assert front_matter.read(text)["license"] == "gemma"
+    assert text.count("license:") == 1
+    assert front_matter.read(card("\ufeff", ENTRY))["library_name"] == "saelens"
+
+
 def test_front_matter_is_merged_not_replaced() -> None:
     text = (
         "---\nlicense: apache-2.0\ntags: [mine]\nbase_model: a/b\nthumbnail: x.png\n---\n# Mine\n"
