@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from saes import cards
-from saes.errors import BadCard, RepositoryNotFound, TooLarge
+from saes.errors import BadCard, CannotPublish, RepositoryNotFound, TooLarge
 from saes.hub import Hub, HubSource, Listing, RepoRef, front_matter
 from saes.models import Sae
 from saes.parcels import README, WEIGHTS, Piece, entry_of, pieces_of
@@ -74,6 +74,10 @@ def target_of(hub: Hub, repo_id: str) -> Target:
         return Target()
     if pinned.type != "model":  # a model of the same name may still be made
         return Target()
+    if info.id != repo_id:  # renamed, or with other capitals: code that loads it would not work
+        raise CannotPublish(
+            f"{repo_id} is called {info.id} on the Hub.", solution=f"Publish to {info.id}."
+        )
     listing = hub.listing(pinned, info)
     if README not in listing.files:
         return Target(listing)

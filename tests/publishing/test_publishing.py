@@ -12,7 +12,7 @@ from saes.errors import CannotPublish, Conflict, TargetMoved, WrongVisibility
 from saes.models import HubToken, Job, Publication, Sae, SaeFile
 from tests.hub import LocalHub, upload_faults
 from tests.hub.answers import Answer, Request
-from tests.hub.faults import Action
+from tests.hub.faults import Action, redirect
 from tests.hub.repos import Repo
 from tests.jobs.made import brought_in, made_sae
 from tests.publishing.conftest import READER, REPO, WRITER, published, run, started, wish
@@ -121,6 +121,16 @@ def test_no_token_goes_to_the_store(sae: Sae, hub: LocalHub) -> None:
 
 
 # --- an existing repository -----------------------------------------------------------------------
+
+
+def test_a_repository_by_its_former_name_is_told_its_name(sae: Sae, hub: LocalHub) -> None:
+    """The Hub would take it: it leads from the one to the other. SAELens is to load it by this."""
+    hub.add_repo(REPO, {"README.md": b"# x"})
+    now = f"{hub.url}/api/models/{REPO}"
+    hub.faults.add("/api/models/alice/former", redirect(now, 307), times=None)
+    with pytest.raises(CannotPublish, match=f"alice/former is called {REPO}") as refused:
+        publications.rehearse(None, [sae], wish(sae, repo="alice/former"))
+    assert refused.value.next_step == f"Publish to {REPO}."
 
 
 def test_publishing_again_makes_no_commit(sae: Sae, hub: LocalHub) -> None:
