@@ -58,11 +58,16 @@ def merged(
         ("datasets", list(datasets)),
     ):
         known = _listed(data.get(key))
-        if union := list(dict.fromkeys([*known, *filter(None, more)])):
+        if union := _each_once([*known, *filter(None, more)]):
             made[key] = union[0] if key == "base_model" and len(union) == 1 else union
     if licence:
         made["license"] = licence
     return made
+
+
+def _each_once(values: Sequence[Any]) -> list[Any]:
+    """What others wrote may be tables, which no set takes."""
+    return [it for number, it in enumerate(values) if it not in values[:number]]
 
 
 def _listed(value: Any) -> list[Any]:

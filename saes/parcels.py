@@ -14,6 +14,8 @@ from saes.known_models import is_hub_id, name_on_hub
 from saes.models import Sae, SaeFile
 
 FORMAT = "saelens"
+TRAINING = ("training_id", "name", "model_name", "step", "total_steps", "final_loss", "final_l0",
+            "started_at", "completed_at")  # fmt: skip
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 PASSPORT, README = "sae_passport.json", "README.md"
 
@@ -89,9 +91,27 @@ def passport(sae: Sae, rows: Mapping[str, SaeFile]) -> dict[str, Any]:
             {"from": services.NATIVE, "to": FORMAT, "certificate": rows[WEIGHTS].certificate},
         ],
         "files": {name: {"size": it.size, "sha256": it.sha256} for name, it in rows.items()},
-        "facts": sae.facts,
-        "training": sae.trained or None,
+        "facts": {name: it for name, it in sae.facts.items() if not _is_local(it)},
+        "training": _shown(sae.trained) or None,
     }
+
+
+def _shown(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Of hyperparameters numbers alone: texts may be paths of this machine, or secrets."""
+    told = {name: trained.get(name) for name in TRAINING if not _is_local(trained.get(name))}
+    told["datasets"] = [it for it in trained.get("datasets") or [] if not _is_local(it)]
+    numbers = {
+        name: it
+        for name, it in (trained.get("hyperparameters") or {}).items()
+        if isinstance(it, int | float)
+    }
+    return {name: it for name, it in {**told, "hyperparameters": numbers}.items() if it or it == 0}
+
+
+def _is_local(value: Any) -> bool:
+    """Whether it looks like a path of a machine."""
+    text = str(value.get("value") if isinstance(value, Mapping) else value)
+    return text.startswith(("/", "~", ".", "file:")) or "\\" in text
 
 
 def _source(sae: Sae) -> dict[str, Any]:

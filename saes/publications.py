@@ -109,7 +109,8 @@ def _started(
 ) -> Job:
     wish = told.wish
     row = Publication.objects.create(
-        repo_id=wish.repo_id, creates=told.creates, public=told.public, license=wish.license,
+        repo_id=wish.repo_id, creates=told.creates, public=told.public,
+        makes_public=told.makes_public, license=wish.license,
         message=wish.title, as_pull_request=wish.as_pull_request, seen=told.seen,
         account=told.account, created_by=user,
     )  # fmt: skip

@@ -34,7 +34,7 @@ def read_back(
         )  # fmt: skip
         keep_asking(partial(_refuse_other_bytes, source, folder, sae), watch)
         progress.advance(number, len(members))
-    if publication.public and not publication.as_pull_request:
+    if publication.makes_public and not publication.as_pull_request:
         keep_asking(partial(_make_public, hub, publication.repo_id), watch)
 
 

@@ -69,6 +69,7 @@ class Migration(migrations.Migration):
                     models.BooleanField(default=False, verbose_name="creates the repository"),
                 ),
                 ("public", models.BooleanField(default=False, verbose_name="everybody may see it")),
+                ("makes_public", models.BooleanField(default=False, verbose_name="becomes public")),
                 ("license", models.CharField(blank=True, max_length=40)),
                 ("message", models.CharField(max_length=200, verbose_name="commit message")),
                 (

@@ -106,6 +106,11 @@ def test_a_byte_order_mark_hides_no_front_matter(below: str) -> None:
     assert front_matter.read(card("\ufeff", ENTRY))["library_name"] == "saelens"
 
 
+def test_tables_where_others_write_names_are_kept() -> None:
+    text = card("---\ndatasets:\n- name: x\n---\n# x\n", ENTRY)
+    assert front_matter.read(text)["datasets"][0] == {"name": "x"}
+
+
 def test_front_matter_is_merged_not_replaced() -> None:
     text = (
         "---\nlicense: apache-2.0\ntags: [mine]\nbase_model: a/b\nthumbnail: x.png\n---\n# Mine\n"

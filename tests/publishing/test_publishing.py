@@ -133,6 +133,32 @@ def test_a_repository_by_its_former_name_is_told_its_name(sae: Sae, hub: LocalHu
     assert refused.value.next_step == f"Publish to {REPO}."
 
 
+def test_a_repository_that_its_owner_makes_private_meanwhile_stays_so(
+    sae: Sae, hub: LocalHub
+) -> None:
+    """What was confirmed was that everybody may see it where they could already."""
+    hub.add_repo(REPO, {"README.md": b"# x"})
+    job = started(sae, confirmed=True)
+    hub.repo(REPO).private = True
+    assert run(job).state == Job.State.DONE
+    assert hub.repo(REPO).private
+
+
+def test_the_passport_tells_no_path_and_no_text_of_hyperparameters(sae: Sae, hub: LocalHub) -> None:
+    sae.trained = {
+        "step": 5, "datasets": ["/home/alice/secret", "org/data"],
+        "hyperparameters": {"l1_alpha": 0.1, "wandb_api_key": "SECRETKEY"},
+    }  # fmt: skip
+    sae.facts = {**sae.facts, "dataset_path": {"value": "/home/alice/x", "origin": "user"}}
+    sae.save()
+    published(sae)
+    told = held(hub.repo(REPO))["layer_0/sae_passport.json"].decode()
+    assert not any(secret in told for secret in ("SECRETKEY", "/home/alice"))
+    assert json.loads(told)["training"] == {
+        "step": 5, "datasets": ["org/data"], "hyperparameters": {"l1_alpha": 0.1},
+    }  # fmt: skip
+
+
 def test_publishing_again_makes_no_commit(sae: Sae, hub: LocalHub) -> None:
     first = published(sae)
     hub.log.clear()
