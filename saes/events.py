@@ -70,17 +70,19 @@ def upload_event(sae: Sae, job: Job | None) -> dict[str, Any]:
         nothing = dict.fromkeys(("job_id", "publication_id", "progress", "status", "stage"))
         return {"sae_id": sae.id, **nothing, "message": "Nothing was uploaded"}
     status, progress = upload_status(job), round(job.progress, 1)
+    named = job.publication.public  # sentences of errors may name the repository
     return {
         "sae_id": sae.id,
         "job_id": job.id,
         "publication_id": job.publication_id,
         "progress": progress,
         "status": status,
-        "message": job.error_message or _SAYS.get(status, f"{status.title()}: {progress}%"),
+        "message": (job.error_message if named else "")
+        or _SAYS.get(status, f"{status.title()}: {progress}%"),
         "stage": STAGES.get(Stage(job.stage)) if job.stage else None,
         **_numbers(job),
         "error_code": job.error_code or None,
-        "solution": job.error_solution or None,
+        "solution": (job.error_solution if named else "") or None,
         **_where(job.publication),
     }
 
