@@ -21,8 +21,13 @@ PATIENCE = 20.0  # seconds that somebody waits for each answer of the Hub
 
 
 def wish_for(saes: Sequence[Sae], repo: str, folders: Sequence[str] = (), **wanted: object) -> Wish:
-    """`folders`: one for each SAE, in their order; empty ones are named by us. Raises BadName."""
+    """`folders`: one for each SAE, in their order; empty ones are named by us.
+
+    Raises BadName and CannotPublish.
+    """
     ref = RepoRef.parse(repo)
+    if len(folders) > len(saes):
+        raise CannotPublish(f"{len(folders)} folders are named for {len(saes)} SAE(s).")
     if ref.type != "model":
         raise CannotPublish(f"{ref.id} is a dataset; SAEs are published to models.")
     named = [*folders, *[""] * (len(saes) - len(folders))]

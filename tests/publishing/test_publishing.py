@@ -159,6 +159,11 @@ def test_the_passport_tells_no_path_and_no_text_of_hyperparameters(sae: Sae, hub
     }  # fmt: skip
 
 
+def test_more_folders_than_saes_are_refused(sae: Sae) -> None:
+    with pytest.raises(CannotPublish, match="2 folders are named for 1 SAE"):
+        wish(sae, folders=("a", "b"))
+
+
 def test_publishing_again_makes_no_commit(sae: Sae, hub: LocalHub) -> None:
     first = published(sae)
     hub.log.clear()
