@@ -8,18 +8,22 @@ one.
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from saes import errors
 from saes.drafting import Draft, Target, Wish, drafted, target_of
 from saes.hub import Committed, Hub, Outgoing, Shipment
 from saes.models import Job, Publication, Sae
-from saes.parcels import Piece, git_sha1
+from saes.parcels import WEIGHTS, Piece, git_sha1, header_of
 from saes.patience import TRANSIENT, attend, keep_asking, pause_after, wait
 from saes.progress import Reporter, Stage
 
 SMALL = 20 * 2**20  # bytes; of larger files the Hub tells the sha256
 SENDING = "Uploading"
 ATTEMPTS = 4  # in a row that bring no file; in each the client asks six times, for 23 s
+# Seconds until each look for a pull request of ours: nothing keeps a second one from being opened.
+LOOKS = (0.0, 5.0, 10.0)
+OF_THE_HUB = {".gitattributes"}  # what a new repository holds
 
 
 @dataclass
@@ -80,6 +84,11 @@ class Committing:
             return None
         if not it.as_pull_request:
             return self._among("main", "")
+        return next(filter(None, map(self._among_requests, LOOKS)), None)
+
+    def _among_requests(self, pause: float) -> Committed | None:
+        it = self.publication
+        wait(pause, "looks for its pull request", self)
         requests = keep_asking(lambda: self.hub.open_pull_requests(it.repo_id, it.account), self)
         return next(filter(None, (self._among(*request) for request in requests)), None)
 
@@ -95,15 +104,16 @@ class Committing:
         """None where somebody else made a commit at this very moment."""
         target = self._target()
         draft = drafted(list(self.members.values()), self._wish(), target)
+        files = [_outgoing(it) for it in draft.pieces if not _is_there(it, target)]
         self._note_sent(draft)
-        changed = [piece for piece in draft.pieces if not _is_there(piece, target)]
-        if not changed:
+        if not files:
             return Committed(target.head, self.hub.page_of(self.publication.repo_id, target.head))
-        files, as_pull = [_outgoing(it) for it in changed], self.publication.as_pull_request
+        as_pull = self.publication.as_pull_request
         with Shipment(
             self.hub, self.publication.repo_id, files, as_pull_request=as_pull
         ) as shipment:
             self.shipment = shipment
+            keep_asking(shipment.prepare, self)
             self._send(shipment, files)
             self._note_parent(target)
             self.progress.stop_if_cancelled()
@@ -134,27 +144,40 @@ class Committing:
         it = self.publication
         target = keep_asking(lambda: target_of(self.hub, it.repo_id), self)
         if target.listing is None and it.creates:
-            with suppress(errors.Conflict):  # the answer of an attempt before was lost
-                self.hub.create(it.repo_id, private=not it.public)
+            keep_asking(self._create, self)
             target = keep_asking(lambda: target_of(self.hub, it.repo_id), self)
         if target.listing is None:
             raise errors.RepositoryNotFound(f"Repository not found: {it.repo_id} is gone.")
         self._refuse_moved(target)
         return target
 
+    def _create(self) -> None:
+        with suppress(errors.Conflict):  # the answer of an attempt before was lost
+            self.hub.create(self.publication.repo_id, private=not self.publication.public)
+
     def _refuse_moved(self, target: Target) -> None:
         """What others committed meanwhile is no matter, unless it is under our names."""
         it = self.publication
+        if it.creates and not it.parent and not _is_empty(target):
+            raise errors.TargetMoved(f"{it.repo_id} has been created by somebody else meanwhile.")
         moved = [name for name, oid in it.seen.items() if target.oid(name) != oid]
         if moved:
             raise errors.TargetMoved(
                 f"`{moved[0]}` of {it.repo_id} is not as it was when this was rehearsed."
             )
+        self._refuse_other_eyes(target)
+
+    def _refuse_other_eyes(self, target: Target) -> None:
+        """Others than was confirmed may see it now. That fewer may is noted, and no matter."""
+        it = self.publication
         if target.is_public and not it.public:
             raise errors.WrongVisibility(
                 f"{it.repo_id} is public now; it was private when this was rehearsed.",
                 solution="Rehearse again, and confirm that everybody may see it.",
             )
+        if it.public and not it.makes_public and not target.is_public:
+            it.public = False
+            it.save(update_fields=["public"])
 
     def _wish(self) -> Wish:
         folders = {sae.id: folder for folder, sae in self.members.items()}
@@ -174,13 +197,22 @@ def _is_there(piece: Piece, target: Target) -> bool:
     return remote is not None and piece.is_at(remote)
 
 
+def _is_empty(target: Target) -> bool:
+    return target.listing is not None and target.listing.files.keys() <= OF_THE_HUB
+
+
 def _outgoing(piece: Piece) -> Outgoing:
-    assert piece.content is not None and piece.size is not None and piece.sha256 is not None
+    """Raises TargetMoved for a form that was dropped since it was made: somebody edited the SAE."""
+    if piece.content is None or piece.size is None or piece.sha256 is None:
+        raise errors.TargetMoved(f"`{piece.name}` has changed since this was rehearsed.")
     return Outgoing(piece.name, piece.content, piece.size, piece.sha256)
 
 
 def _described(piece: Piece) -> dict[str, object]:
+    """What is compared when the commit is read back, whatever becomes of the file here."""
     told: dict[str, object] = {"size": piece.size, "sha256": piece.sha256}
     if piece.content is not None and piece.size is not None and piece.size < SMALL:
         told["git_sha1"] = git_sha1(piece.content)
+    if isinstance(piece.content, Path) and piece.name.endswith(f"/{WEIGHTS}"):
+        told["header"] = header_of(piece.content)
     return told

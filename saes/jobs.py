@@ -69,6 +69,7 @@ def start_many(jobs: list[Job]) -> list[Job]:
 
 def start_conversion(user: User | None, sae: Sae) -> Job:
     """Convert again from the source files on disk. Raises Conflict during another job."""
+    services.refuse_while_published(sae)
     return start(Job(kind=Job.Kind.CONVERT, sae=sae, created_by=user))
 
 

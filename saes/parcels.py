@@ -18,6 +18,7 @@ TRAINING = ("training_id", "name", "model_name", "step", "total_steps", "final_l
             "started_at", "completed_at")  # fmt: skip
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 PASSPORT, README = "sae_passport.json", "README.md"
+LENGTH = 8  # bytes that say how long the header of a safetensors file is
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ def git_sha1(content: bytes | Path) -> str:
     return hashlib.sha1(b"blob %d\0%b" % (len(held), held), usedforsecurity=False).hexdigest()
 
 
+def header_of(weights: Path) -> dict[str, object]:
+    """Length and hash of the header of a safetensors file."""
+    with weights.open("rb") as file:
+        length = int.from_bytes(file.read(LENGTH), "little")
+        return {"size": length, "sha256": hashlib.sha256(file.read(length)).hexdigest()}
+
+
 def pieces_of(sae: Sae, folder: str) -> list[Piece]:
     """The files that are sent of an SAE, whether its SAELens form was made yet or not."""
     home, rows = services.library().home(sae.id), export_of(sae)
@@ -68,6 +76,13 @@ def refuse(sae: Sae) -> None:
     """Raises NotReady, CannotRepresent where the SAE has no SAELens form."""
     services.refuse_export(sae, FORMAT)
     bundles.asked_for(sae, FORMAT)
+
+
+def digest_of(sae: Sae) -> str:
+    """Of all here that what is sent is made from: tells whether it is what was confirmed."""
+    native = sae.files.filter(kind=SaeFile.Kind.NATIVE).order_by("path")
+    told = [sae.name, sae.facts, sae.trained, list(native.values_list("path", "sha256"))]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def export_of(sae: Sae) -> Mapping[str, SaeFile]:

@@ -5,13 +5,12 @@ It may be killed at any point and called again: what is made is found on disk.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 
 from django.utils import timezone
 
 from saes import errors, parcels, services
 from saes.committing import Committing
-from saes.hub import Committed
+from saes.hub import Committed, Hub
 from saes.models import Job, Publication, Published, Sae
 from saes.parcels import FORMAT, export_of
 from saes.progress import NotNow, Reporter, Resource, Stage
@@ -21,19 +20,32 @@ from saes.tending import make_export, native_size
 
 A_WHILE = 30.0  # seconds that another SAE of the publication is waited for
 LOOK_AGAIN = 20.0
+TIMES = 3  # that a form's bytes go by: they are written, then both sides are read to be compared
 
 
 def publish(job: Job, progress: Reporter) -> None:
     """From SAEs of the library to a verified commit. Finishes what was begun."""
     publication = _publication(job)
-    members = _members(publication)
     hub = services.hub_for(job.token)
     if not publication.commit:
-        _make_forms(job, list(members.values()), progress)
-        _note(publication, Committing(job, publication, members, hub, progress).commit())
+        _note(publication, _committed(job, publication, hub, progress))
     progress.say(Stage.VERIFYING, "Reading the commit back")
-    read_back(hub, publication, members, progress)
+    read_back(hub, publication, progress)
     Publication.objects.filter(id=publication.id).update(verified_at=timezone.now())
+
+
+def _committed(job: Job, publication: Publication, hub: Hub, progress: Reporter) -> Committed:
+    members = _members(publication)
+    saes = list(members.values())
+    _make_forms(job, saes, progress)
+    committing = Committing(job, publication, members, hub, progress)
+    try:
+        return committing.commit()
+    except errors.DataMissing:
+        if not _dropped_damaged(job, saes, progress):
+            raise
+    _make_forms(job, saes, progress)
+    return committing.commit()
 
 
 def _publication(job: Job) -> Publication:
@@ -43,12 +55,14 @@ def _publication(job: Job) -> Publication:
 
 
 def _members(publication: Publication) -> dict[str, Sae]:
-    """The SAEs by their folders. Raises NotFound where one was deleted."""
+    """The SAEs by their folders. Raises NotFound, TargetMoved where one was deleted or changed."""
     rows = Published.objects.filter(publication=publication).select_related("sae")
     found: dict[str, Sae] = {}
     for row in rows:
         if row.sae is None:
             raise errors.NotFound(f"{row.name} was deleted, so it cannot be published.")
+        if row.digest != parcels.digest_of(row.sae):
+            raise errors.TargetMoved(f"{row.name} was changed since this was confirmed.")
         parcels.refuse(row.sae)
         found[row.folder] = row.sae
     return found
@@ -64,22 +78,32 @@ def _note(publication: Publication, made: Committed) -> None:
 
 
 def _make_forms(job: Job, saes: list[Sae], progress: Reporter) -> None:
-    """Those that are there are read once more: what is sent must be what was certified."""
+    """Those that are missing. What is there is hashed as it is sent."""
     progress.say(Stage.CONVERTING, "Looking at what is to be published")
     missing = [sae for sae in saes if not export_of(sae)]
-    reserve(job, sum(native_size(sae) for sae in missing))
-    # Bytes: written, then both sides read to be compared; or read once.
-    sizes = [native_size(sae) * (3 if sae in missing else 1) for sae in saes]
-    part = Part(progress, sum(sizes))
-    for number, sae in enumerate(saes, 1):
+    sizes = [native_size(sae) for sae in missing]
+    reserve(job, sum(sizes))
+    part = Part(progress, sum(sizes) * TIMES)
+    for number, sae in enumerate(missing, 1):
         progress.say(
             Stage.CONVERTING, "Converting to the SAELens form", file=sae.name, index=number,
-            count=len(saes),
+            count=len(missing),
         )  # fmt: skip
         with _held(job, sae, progress):
-            if not _is_intact(sae, part):
-                make_export(sae, FORMAT, part)
-        part.next(sizes[number - 1])
+            make_export(sae, FORMAT, part)
+        part.next(sizes[number - 1] * TIMES)
+
+
+def _dropped_damaged(job: Job, saes: list[Sae], progress: Reporter) -> bool:
+    """Whether forms were not on the disk as they were made; those are gone now."""
+    damaged = False
+    for sae in saes:
+        with _held(job, sae, progress):
+            rows = export_of(sae).values()
+            if not rows or not all(map(services.is_as_recorded, rows)):
+                services.drop_exports(sae)
+                damaged = True
+    return damaged
 
 
 @contextmanager
@@ -95,19 +119,6 @@ def _held(job: Job, sae: Sae, progress: Reporter) -> Iterator[None]:
                 why = f"Waits for another job that is at work on {sae.name}"
                 raise NotNow(why, Resource.DISK, LOOK_AGAIN) from error
         yield
-
-
-def _is_intact(sae: Sae, part: "Part") -> bool:
-    rows, before = export_of(sae), 0
-    for row in rows.values():
-        if not services.is_as_recorded(row, partial(_tick, part, before)):
-            return False
-        before += row.size
-    return bool(rows)
-
-
-def _tick(part: "Part", before: int, done: int) -> None:
-    part.advance(before + done, 0)
 
 
 class Part:

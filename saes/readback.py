@@ -1,25 +1,23 @@
 """After a commit: what the repository holds now is what was sent, and loads as it does here."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from saes import services
 from saes.errors import NotAsSent
 from saes.hub import Hub, HubSource, Listing, RemoteFile, RepoRef
-from saes.models import Publication, Sae
-from saes.parcels import CONFIG, WEIGHTS, export_of
+from saes.models import Publication
+from saes.parcels import CONFIG, LENGTH, WEIGHTS
 from saes.patience import keep_asking
 from saes.progress import Reporter, Stage
 
-LENGTH = 8  # bytes that say how long the header of a safetensors file is
 
+def read_back(hub: Hub, publication: Publication, progress: Reporter) -> None:
+    """Hashes of all files from the commit's tree; each cfg.json and header as it was sent.
 
-def read_back(
-    hub: Hub, publication: Publication, members: Mapping[str, Sae], progress: Reporter
-) -> None:
-    """Hashes of all files from the commit's tree; each cfg.json and header, byte for byte.
-
+    What was sent stands in the publication: the files here may have been removed since.
     Then the repository is made public, if that was confirmed. Raises NotAsSent.
     """
     watch = _Reading(progress)
@@ -27,13 +25,13 @@ def read_back(
     listing = keep_asking(lambda: hub.files_at(pinned), watch)
     _refuse_other_hashes(publication, listing)
     source = HubSource(hub, listing)
-    for number, (folder, sae) in enumerate(members.items(), 1):
+    checked = [name for name in publication.sent if name.endswith((f"/{CONFIG}", f"/{WEIGHTS}"))]
+    for number, name in enumerate(checked, 1):
         progress.say(
-            Stage.VERIFYING, "Reading the commit back", file=folder, index=number,
-            count=len(members),
-        )  # fmt: skip
-        keep_asking(partial(_refuse_other_bytes, source, folder, sae), watch)
-        progress.advance(number, len(members))
+            Stage.VERIFYING, "Reading the commit back", file=name, index=number, count=len(checked)
+        )
+        keep_asking(partial(_refuse_other_bytes, source, name, publication.sent[name]), watch)
+        progress.advance(number, len(checked))
     if publication.makes_public and not publication.as_pull_request:
         keep_asking(partial(_make_public, hub, publication.repo_id), watch)
 
@@ -56,17 +54,13 @@ def _is_same(there: RemoteFile, told: Mapping[str, object]) -> bool:
     return same and there.size == told["size"]
 
 
-def _refuse_other_bytes(source: HubSource, folder: str, sae: Sae) -> None:
-    home, rows = services.library().home(sae.id), export_of(sae)
-    config, weights = f"{folder}/{CONFIG}", f"{folder}/{WEIGHTS}"
-    ours = (home / rows[CONFIG].path).read_bytes()
-    if source.read(config, 0, source.size(config)) != ours:
-        raise NotAsSent(f"`{config}` comes back with other bytes than were sent.")
-    with (home / rows[WEIGHTS].path).open("rb") as file:
-        length = int.from_bytes(file.read(LENGTH), "little")
-        header = file.read(length)
-    if source.read(weights, LENGTH, LENGTH + length) != header:
-        raise NotAsSent(f"The header of `{weights}` comes back other than it was sent.")
+def _refuse_other_bytes(source: HubSource, name: str, told: Mapping[str, Any]) -> None:
+    """Of weights their header, which says where each tensor lies; of a cfg.json all."""
+    first, part = (LENGTH, told["header"]) if name.endswith(WEIGHTS) else (0, told)
+    came = source.read(name, first, first + part["size"])
+    if hashlib.sha256(came).hexdigest() != part["sha256"]:
+        what = f"The header of `{name}`" if first else f"`{name}`"
+        raise NotAsSent(f"{what} comes back with other bytes than were sent.")
 
 
 def _make_public(hub: Hub, repo_id: str) -> None:

@@ -1,9 +1,10 @@
 """Sending files to a repository: their bytes first, then one commit that names them.
 
 The client speaks the protocol. What it cannot say (how far it is), and may not do (sleep, send a
-token to a store, hash again what has a hash), is done by the file that it reads from.
+token to a store, read a file once more for its hash), is done by the file that it reads from.
 """
 
+import hashlib
 import io
 import threading
 import warnings
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import huggingface_hub as hf
-from huggingface_hub.lfs import UploadInfo
+from huggingface_hub._commit_api import _fetch_upload_modes
+from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 
 from saes import errors
 from saes.progress import Stopped
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from saes.hub.client import Hub
 
 SAMPLE = 512  # bytes that the Hub looks at
+AT_ONCE = 256  # files that the Hub is asked about in one request
 SENDING_SECONDS = 7 * 24 * 3600.0  # of one file; a connection that stalls ends long before
 COMMIT_SECONDS = 600.0
 
@@ -38,9 +41,13 @@ class Outgoing:
     sha256: str
 
     def open(self) -> BinaryIO:
+        """Raises DataMissing."""
         if isinstance(self.content, bytes):
             return io.BytesIO(self.content)
-        return self.content.open("rb")
+        try:
+            return self.content.open("rb")
+        except FileNotFoundError as error:
+            raise _changed(self.name) from error
 
 
 @dataclass(frozen=True)
@@ -51,26 +58,46 @@ class Committed:
 
 
 class Reading(io.BufferedIOBase):
-    """The file as the client reads it: says how far that is, and ends when it is to end."""
+    """The file as the client reads it, open only meanwhile: a commit may name thousands.
 
-    def __init__(self, file: BinaryIO, over: threading.Event) -> None:
+    Says how far that is, ends when it is to end, and gives the last bytes only of a file that has
+    the hash by which it is told to the Hub.
+    """
+
+    def __init__(self, file: Outgoing, over: threading.Event) -> None:
         super().__init__()
-        self._file, self._over = file, over
-
-    @property
-    def done(self) -> int:
-        return 0 if self._file.closed else self._file.tell()
+        self._told, self._over = file, over
+        self._file: BinaryIO | None = None
+        self._hash, self._hashed = hashlib.sha256(), 0
+        self.done = 0  # where the client is
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self._over.is_set():
             raise Stopped
-        return self._file.read(-1 if size is None else size)
+        piece = self._opened().read(-1 if size is None else size)
+        self._prove(piece)
+        self.done += len(piece)
+        return piece
+
+    def _prove(self, piece: bytes) -> None:
+        """Parts that are sent again are not hashed again."""
+        self._hash.update(piece[self._hashed - self.done :] if self.done <= self._hashed else b"")
+        self._hashed = max(self._hashed, self.done + len(piece))
+        is_end = self._hashed >= self._told.size or not piece
+        if is_end and self._hash.hexdigest() != self._told.sha256:
+            raise _changed(self._told.name)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._file = self._told.open()
+        return self._file
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._file.seek(offset, whence)
+        self.done = self._opened().seek(offset, whence)
+        return self.done
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self.done
 
     def readable(self) -> bool:
         return True
@@ -78,9 +105,17 @@ class Reading(io.BufferedIOBase):
     def seekable(self) -> bool:
         return True
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def let_go(self) -> None:
+        if self._file:
+            self._file.close()
+        self._file, self.done = None, 0
+
+
+def _changed(name: str) -> errors.DataMissing:
+    return errors.DataMissing(
+        f"`{name}` is not on the disk as it was converted.",
+        solution="Retry: it is converted anew.",
+    )
 
 
 class Addition(hf.CommitOperationAdd):
@@ -95,19 +130,32 @@ class Addition(hf.CommitOperationAdd):
     def of(cls, file: Outgoing, over: threading.Event) -> "Addition":
         if (why := why_unsafe(file.name)) or ".git" in file.name.casefold().split("/"):
             raise errors.UnsafeName(f"{file.name!r} is not sent: {why or 'it is of git itself'}.")
-        reading = Reading(file.open(), over)
+        reading = Reading(file, over)
         made = cls(file.name, cast(BinaryIO, reading))
         made.reading = reading
-        sample = reading.read(SAMPLE)
-        reading.seek(0)
+        with file.open() as opened:
+            sample = opened.read(SAMPLE)
         made.upload_info = UploadInfo(file.size, sample, bytes.fromhex(file.sha256))
         return made
+
+    @contextmanager
+    def as_file(self, with_tqdm: bool = False) -> Iterator[BinaryIO]:
+        try:
+            yield cast(BinaryIO, self.reading)
+        finally:
+            self.reading.let_go()
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it goes to the store of large files; else its bytes are part of the commit."""
+        return self._upload_mode == "lfs"
 
 
 class Shipment:
     """Files on their way into one commit of a repository's main branch, or a pull request to it.
 
-    Use it as a context: that closes the files. `stop()` may be called by another thread.
+    Use it as a context: what another thread still sends then ends. `stop()` may be called by
+    another thread. First prepare(), then send() each, then commit().
     """
 
     def __init__(
@@ -122,8 +170,6 @@ class Shipment:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
-        for addition in self._additions:
-            addition.reading.close()
 
     def stop(self) -> None:
         self._over.set()
@@ -132,14 +178,58 @@ class Shipment:
         """Bytes of a file that were read to be sent."""
         return self._additions[number].reading.done
 
+    def prepare(self) -> None:
+        """Ask which files belong into the store, and which of those it holds already: a question
+        for many files, as the Hub counts questions.
+
+        Raises CannotPublish where the repository's .gitignore names a file, and what the Hub says.
+        """
+        for first in range(0, len(self._additions), AT_ONCE):
+            some = self._additions[first : first + AT_ONCE]
+            with self._hub.writing(self._repo_id, COMMIT_SECONDS), _unwrapped():
+                self._ask_modes(some)
+                self._refuse_ignored(some)
+                self._ask_store([it for it in some if it.is_large])
+
+    def _ask_modes(self, additions: list[Addition]) -> None:
+        _fetch_upload_modes(
+            additions=additions, repo_type="model", repo_id=self._repo_id,
+            headers=self._headers, revision="main", endpoint=self._hub.endpoint,
+            create_pr=self._as_pull_request,
+        )  # fmt: skip
+
+    def _refuse_ignored(self, additions: Sequence[Addition]) -> None:
+        if ignored := [it.path_in_repo for it in additions if it._should_ignore]:
+            raise errors.CannotPublish(
+                f"The .gitignore of {self._repo_id} keeps `{ignored[0]}` out of it.",
+                solution="Change that .gitignore on the Hub, or publish to another folder.",
+            )
+
+    def _ask_store(self, large: Sequence[Addition]) -> None:
+        """Of what it has, the store tells no way to bring it."""
+        if not large:
+            return
+        answers, _, _ = post_lfs_batch_info(
+            [it.upload_info for it in large], None, "model", self._repo_id,
+            endpoint=self._hub.endpoint, headers=self._headers,
+        )  # fmt: skip
+        there = {answer["oid"] for answer in answers if not answer.get("actions")}
+        for addition in large:
+            addition._is_uploaded = addition.upload_info.sha256.hex() in there
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return self._hub.api._build_hf_headers()
+
     def send(self, number: int) -> None:
         """Bring a file into the Hub's store of large files, if that is where it belongs and it is
         not there yet. Nothing of it shows before the commit.
 
-        Raises what the Hub says, and Stopped.
+        Raises what the Hub says, DataMissing for a file that changed on the disk, and Stopped.
         """
         addition = self._additions[number]
-        addition.reading.seek(0)
+        if not addition.is_large or addition._is_uploaded:
+            return
         with self._hub.writing(self._repo_id, SENDING_SECONDS, addition.path_in_repo), _unwrapped():
             self._hub.api.preupload_lfs_files(
                 self._repo_id, [addition], create_pr=self._as_pull_request, free_memory=False

@@ -125,6 +125,7 @@ class Migration(migrations.Migration):
                 ),
                 ("name", models.CharField(max_length=200)),
                 ("folder", models.CharField(max_length=300)),
+                ("digest", models.CharField(blank=True, max_length=64)),
                 (
                     "publication",
                     models.ForeignKey(

@@ -55,6 +55,7 @@ class Published(models.Model):
     sae = models.ForeignKey(Sae, models.SET_NULL, null=True, related_name="published")
     name = models.CharField(max_length=200)
     folder = models.CharField(max_length=300)
+    digest = models.CharField(max_length=64, blank=True)  # of the SAE as it was confirmed
 
     class Meta:
         verbose_name_plural = "published SAEs"

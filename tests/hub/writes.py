@@ -32,9 +32,15 @@ def preupload(hub: LocalHub, request: Request, found: Found) -> Answer:
     writable(hub, request, repo, pull=_is_pull(hub, request, repo, found))
     commit = find_commit(request, repo, found)
     form = json.loads(request.body.read())
-    ignored = [line for line in form.get("gitIgnore", "").splitlines() if line.strip()]
+    ignored = [line for line in _ignored(commit, form).splitlines() if line.strip()]
     rows = [_mode(repo, commit, file["path"], file["size"], ignored) for file in form["files"]]
     return as_json({"files": rows})
+
+
+def _ignored(commit: Commit, form: dict[str, Any]) -> str:
+    """The list that the client sends, else that of the repository."""
+    held = commit.files.get(".gitignore")
+    return str(form.get("gitIgnore", held.read(0, held.size).decode() if held else ""))
 
 
 def _mode(repo: Repo, commit: Commit, path: str, size: int, ignored: list[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Ready SAEs, a hub that takes commits, and tokens of several people."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,9 @@ from saes import jobs, publications, queueing, vault
 from saes.drafting import Wish
 from saes.models import HubToken, Job, Publication, Sae
 from tests.hub import LocalHub
+from tests.hub.answers import Answer, Request
+from tests.hub.faults import Action
+from tests.hub.repos import Repo
 from tests.jobs.conftest import hub
 from tests.jobs.made import brought_in, is_ready, made_sae
 
@@ -65,3 +69,17 @@ def published(*saes: Sae, **more: Any) -> Publication:
     assert (job.state, job.error_message) == (Job.State.DONE, ""), job.traceback
     assert job.publication is not None and job.publication.verified_at
     return job.publication
+
+
+def held(repo: Repo) -> dict[str, bytes]:
+    return {name: blob.read(0, blob.size) for name, blob in repo.head.files.items()}
+
+
+def also(act: Callable[[], object], *, early: bool = False) -> Action:
+    """Something that somebody else does just before or after what was asked for."""
+
+    def change(request: Request, answer: Answer) -> Answer:
+        act()
+        return answer
+
+    return Action(change, early=early)

@@ -8,8 +8,7 @@ from django.db import connection
 from saes import events, moves
 from saes.models import HubToken, Job, Sae
 from tests.hub import LocalHub
-from tests.publishing.conftest import REPO, run, started
-from tests.publishing.test_publishing import also
+from tests.publishing.conftest import REPO, also, run, started
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,7 +1,6 @@
 """Publishing to a hub over real sockets: what arrives, what is read back, what is refused."""
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -11,32 +10,27 @@ from saes import converter, moves, publications, services, steering
 from saes.errors import CannotPublish, Conflict, TargetMoved, WrongVisibility
 from saes.models import HubToken, Job, Publication, Sae, SaeFile
 from tests.hub import LocalHub, upload_faults
-from tests.hub.answers import Answer, Request
-from tests.hub.faults import Action, redirect
+from tests.hub.faults import redirect
 from tests.hub.repos import Repo
 from tests.jobs.made import brought_in, made_sae
-from tests.publishing.conftest import READER, REPO, WRITER, published, run, started, wish
+from tests.publishing.conftest import (
+    READER,
+    REPO,
+    WRITER,
+    also,
+    held,
+    published,
+    run,
+    started,
+    wish,
+)  # fmt: skip
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SENT = {"cfg.json", "sae_weights.safetensors", "sae_passport.json"}
 
 
-def held(repo: Repo) -> dict[str, bytes]:
-    return {name: blob.read(0, blob.size) for name, blob in repo.head.files.items()}
-
-
 def titles(repo: Repo) -> list[str]:
     return [commit.title for commit in repo.commits.values()]
-
-
-def also(act: Callable[[], object], *, early: bool = False) -> Action:
-    """Something that somebody else does just before or after what was asked for."""
-
-    def change(request: Request, answer: Answer) -> Answer:
-        act()
-        return answer
-
-    return Action(change, early=early)
 
 
 @pytest.fixture(autouse=True)
