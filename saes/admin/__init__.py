@@ -2,8 +2,8 @@
 
 from django.contrib import admin
 
-from saes.admin import access, audit, library, queue, trainings, work
+from saes.admin import access, audit, library, publishing, queue, trainings, work
 
-__all__ = ["access", "audit", "library", "queue", "trainings", "work"]
+__all__ = ["access", "audit", "library", "publishing", "queue", "trainings", "work"]
 
 admin.site.site_header = admin.site.site_title = "miStudio"
