@@ -83,3 +83,7 @@ def also(act: Callable[[], object], *, early: bool = False) -> Action:
         return answer
 
     return Action(change, early=early)
+
+
+def titles(repo: Repo) -> list[str]:
+    return [commit.title for commit in repo.commits.values()]

@@ -6,20 +6,15 @@ import pytest
 
 from saes import committing, moves, services, steering
 from saes.errors import Conflict
-from saes.models import HubToken, Job, Publication, Sae
+from saes.models import Job, Publication, Sae
 from tests.hub import LocalHub, upload_faults
 from tests.hub.answers import Answer, Request, as_json
 from tests.hub.faults import Action
 from tests.jobs.test_download import in_background
 from tests.publishing.conftest import REPO, also, held, published, run, started
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("token")]
 WEIGHTS = "layer_0/sae_weights.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def with_token(token: HubToken) -> None:
-    """Every test here has a token that may write."""
 
 
 # --- on the Hub -----------------------------------------------------------------------------------
