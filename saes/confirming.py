@@ -34,6 +34,7 @@ class Seen:
     digest: str
     account: str
     public: bool
+    pins: dict[str, str]  # digests of the SAEs
     readme: str  # its hash
     files: dict[str, list[Any]]  # action, and bytes of what is replaced
 
@@ -41,8 +42,9 @@ class Seen:
     def of(cls, told: Rehearsal, token: HubToken) -> "Seen":
         files = {it.name: [str(it.action), it.was] for it in told.changes}
         return cls(
-            told.wish, token.pk, told.digest, told.account, told.public, _hash(told.readme), files
-        )
+            told.wish, token.pk, told.digest, told.account, told.public, dict(told.pins),
+            _hash(told.readme), files,
+        )  # fmt: skip
 
 
 def _hash(text: str) -> str:
@@ -107,6 +109,8 @@ def _moved(seen: Seen, told: Rehearsal) -> Iterator[str]:
         action, was = seen.files.get(it.name, ("", None))
         if it.name != README and (str(it.action), it.was) != (action, was):
             yield f"`{it.name}` {_SAYS[it.action]}."
+    if seen.pins != told.pins:
+        yield "What is published was edited or converted again."
     if seen.readme != _hash(told.readme):
         yield "The card would be another one."
 

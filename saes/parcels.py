@@ -11,6 +11,7 @@ from typing import Any
 from saes import bundles, cards, services
 from saes.hub import RemoteFile
 from saes.known_models import is_hub_id, name_on_hub
+from saes.local_paths import is_local, without_local
 from saes.models import Sae, SaeFile
 
 FORMAT = "saelens"
@@ -18,6 +19,7 @@ TRAINING = ("training_id", "name", "model_name", "step", "total_steps", "final_l
             "started_at", "completed_at")  # fmt: skip
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 PASSPORT, README = "sae_passport.json", "README.md"
+NAMES = (CONFIG, WEIGHTS, PASSPORT)  # of an SAE, in its folder
 LENGTH = 8  # bytes that say how long the header of a safetensors file is
 
 
@@ -63,7 +65,7 @@ def pieces_of(sae: Sae, folder: str) -> list[Piece]:
     """The files that are sent of an SAE, whether its SAELens form was made yet or not."""
     home, rows = services.library().home(sae.id), export_of(sae)
     if not rows:
-        return [Piece(f"{folder}/{name}") for name in (CONFIG, WEIGHTS, PASSPORT)]
+        return [Piece(f"{folder}/{name}") for name in NAMES]
     found = [
         Piece(f"{folder}/{name}", home / rows[name].path, rows[name].size, rows[name].sha256)
         for name in (CONFIG, WEIGHTS)
@@ -97,38 +99,41 @@ def export_of(sae: Sae) -> Mapping[str, SaeFile]:
 
 
 def passport(sae: Sae, rows: Mapping[str, SaeFile]) -> dict[str, Any]:
-    """Where it comes from and how it was made: the same each time, for the same SAE."""
+    """Where it comes from and how it was made: the same each time, for the same SAE.
+
+    `rows`: its SAELens form; without them, what is known before that is made.
+    """
     return {
         "passport": 1,
         "written_by": f"miStudio {version('mistudio')}",
-        "name": sae.name,
+        "name": without_local(sae.name),
         "source": _source(sae),
         "conversions": [
             {"from": sae.format, "to": services.NATIVE, "certificate": sae.certificate},
-            {"from": services.NATIVE, "to": FORMAT, "certificate": rows[WEIGHTS].certificate},
-        ],
+            {
+                "from": services.NATIVE,
+                "to": FORMAT,
+                "certificate": rows[WEIGHTS].certificate if rows else None,
+            },
+        ],  # fmt: skip
         "files": {name: {"size": it.size, "sha256": it.sha256} for name, it in rows.items()},
-        "facts": {name: it for name, it in sae.facts.items() if not _is_local(it)},
+        "facts": {
+            name: kept for name, it in sae.facts.items() if "value" in (kept := without_local(it))
+        },
         "training": _shown(sae.trained) or None,
     }
 
 
 def _shown(trained: Mapping[str, Any]) -> dict[str, Any]:
     """Of hyperparameters numbers alone: texts may be paths of this machine, or secrets."""
-    told = {name: trained.get(name) for name in TRAINING if not _is_local(trained.get(name))}
-    told["datasets"] = [it for it in trained.get("datasets") or [] if not _is_local(it)]
+    told = {name: trained.get(name) for name in (*TRAINING, "datasets")}
     numbers = {
         name: it
         for name, it in (trained.get("hyperparameters") or {}).items()
         if isinstance(it, int | float)
     }
-    return {name: it for name, it in {**told, "hyperparameters": numbers}.items() if it or it == 0}
-
-
-def _is_local(value: Any) -> bool:
-    """Whether it looks like a path of a machine."""
-    text = str(value.get("value") if isinstance(value, Mapping) else value)
-    return text.startswith(("/", "~", ".", "file:")) or "\\" in text
+    shown = without_local({**told, "hyperparameters": numbers})
+    return {name: it for name, it in shown.items() if it or it == 0}
 
 
 def _source(sae: Sae) -> dict[str, Any]:
@@ -151,8 +156,8 @@ def entry_of(sae: Sae, folder: str, weights: Piece) -> cards.Entry:
     return cards.Entry(
         folder=folder, name=sae.name, layer=sae.layer, hook=sae.hook_name or sae.hook_type,
         d_in=sae.d_in, d_sae=sae.d_sae, architecture=sae.architecture, l0=_l0(sae),
-        size=weights.size, sha256=weights.sha256, model=sae.model_name,
-        base_model=name_on_hub(sae.model_name),
+        size=weights.size, sha256=weights.sha256, model=_model(sae),
+        base_model=name_on_hub(_model(sae)),
         datasets=tuple(it for it in datasets if is_hub_id(it)),
         told=tuple(_told(sae, datasets)),
     )  # fmt: skip
@@ -169,16 +174,25 @@ def _l0(sae: Sae) -> float | None:
     return None
 
 
+def _model(sae: Sae) -> str:
+    return "" if is_local(sae.model_name) else sae.model_name
+
+
 def _datasets(sae: Sae) -> list[str]:
     named = sae.trained.get("datasets") or [_fact(sae, "dataset_path")]
-    return [it for it in named if isinstance(it, str) and it]
+    return [it for it in named if isinstance(it, str) and it and not is_local(it)]
+
+
+def names_of(sae: Sae) -> list[str]:
+    """What it names of the world: its model and datasets."""
+    return [it for it in (_model(sae), *_datasets(sae)) if it]
 
 
 def _told(sae: Sae, datasets: list[str]) -> Iterator[tuple[str, str]]:
-    if sae.name:
-        yield "Name", cards.cell(sae.name)
-    if sae.model_name:
-        yield "Model", f"`{cards.code(sae.model_name)}`, width {sae.d_in:,}"
+    if name := without_local(sae.name):
+        yield "Name", cards.cell(name)
+    if model := _model(sae):
+        yield "Model", f"`{cards.code(model)}`, width {sae.d_in:,}"
     if datasets:
         yield "Trained on", ", ".join(f"`{cards.code(it)}`" for it in datasets)
     if trained := ", ".join(_trained(sae)):
@@ -215,7 +229,8 @@ def _comes_from(sae: Sae) -> str:
         commit = f" at commit `{sae.hf_commit[:12]}`" if sae.hf_commit else ""
         return f"`{cards.code(sae.hf_filepath)}` of `{cards.code(sae.hf_repo_id)}`{commit}"
     if sae.trained:
-        return f"training run `{cards.code(str(sae.trained.get('name') or ''))}` of miStudio"
+        name = without_local(sae.trained.get("name")) or "without a name"
+        return f"training run `{cards.code(str(name))}` of miStudio"
     return "files on the publisher's disk"
 
 

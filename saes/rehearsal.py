@@ -6,21 +6,33 @@ Nothing here writes to the Hub, and no weight is read.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any
 
 from saes import parcels
 from saes.drafting import Draft, Target, Wish, drafted, target_of, weights_of
-from saes.errors import BadCard, CannotPublish, SaeError, WrongVisibility
-from saes.hub import Hub, Identity, front_matter
+from saes.errors import (
+    AccessDenied,
+    BadCard,
+    CannotPublish,
+    RepositoryNotFound,
+    SaeError,
+    WrongVisibility,
+)  # fmt: skip
+from saes.hub import Hub, Identity, RepoRef, front_matter
 from saes.models import Sae
-from saes.parcels import README, WEIGHTS, Piece, entry_of
+from saes.parcels import NAMES, README, WEIGHTS, Piece, entry_of
 from saes.safe_names import why_unsafe
 
 MOST_SAES = 1000
+MANY_FILES = 100  # of one commit: above it, the Hub takes its time
+MOST_SOURCES = 10  # repositories that are asked for, whether everybody can see them
 LONGEST_FOLDER = 300
+TOP = {README.casefold(), ".gitattributes"}  # files beside the folders
+FILES = {".csv", ".json", ".jsonl", ".parquet", ".txt", ".zst", ".arrow", ".safetensors", ".pt"}
 _FOLDER = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 LICENSES = {
     "apache-2.0": "Apache 2.0", "mit": "MIT", "cc-by-4.0": "CC BY 4.0",
@@ -57,6 +69,8 @@ class Rehearsal:
     refusals: tuple[SaeError, ...] = ()
     warnings: tuple[str, ...] = ()
     unmade: int = 0  # SAEs that are converted first
+    passports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by folder
+    pins: Mapping[str, str] = field(default_factory=dict)  # digests of the SAEs, by id
 
     @property
     def creates(self) -> bool:
@@ -83,7 +97,8 @@ class Rehearsal:
     @property
     def digest(self) -> str:
         """Tells whether what somebody saw is what would happen now."""
-        told = [self.account, self.public, self.readme, [astuple(it) for it in self.changes]]
+        changes = [astuple(it) for it in self.changes]
+        told = [self.account, self.public, self.readme, changes, sorted(self.pins.items())]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def refuse(self) -> None:
@@ -108,6 +123,7 @@ class Rehearsal:
                 for it in self.changes
             ],
             "readme": self.readme,
+            "passports": self.passports,
             "warnings": list(self.warnings),
             "problems": [error.to_json() for error in self.refusals],
         }
@@ -137,7 +153,7 @@ def rehearse(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Rehearsal:
     target = target_of(hub, wish.repo_id)
     draft = drafted(saes, wish, target)
     refusals = list(_refusals(wish, target, identity))
-    warnings = list(_warnings(saes, wish, target, draft))
+    warnings = [*_warnings(saes, wish, target, draft), *_about_names(saes, wish, hub)]
     try:
         warnings += hub.check_card(draft.readme)
     except BadCard as error:
@@ -146,6 +162,8 @@ def rehearse(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Rehearsal:
     return Rehearsal(
         wish, identity.name, identity.describe(), target, changes_of(draft, target), draft.readme,
         tuple(refusals), tuple(warnings), unmade,
+        {wish.folders[it.id]: parcels.passport(it, parcels.export_of(it)) for it in saes},
+        {it.id: parcels.digest_of(it) for it in saes},
     )  # fmt: skip
 
 
@@ -158,9 +176,18 @@ def refuse_wrong(saes: Sequence[Sae], wish: Wish) -> None:
     for sae in saes:
         parcels.refuse(sae)
         refuse_folder(wish.folders[sae.id])
-    folded = [folder.casefold() for folder in wish.folders.values()]
-    if len(set(folded)) < len(folded):
+    _refuse_in_the_way([folder.casefold() for folder in wish.folders.values()])
+
+
+def _refuse_in_the_way(folders: Sequence[str]) -> None:
+    """Raises CannotPublish where something would be both a folder and a file, or two folders."""
+    if len(set(folders)) < len(folders):
         raise CannotPublish("Two SAEs would go to the same folder.")
+    files = {f"{folder}/{name}" for folder in folders for name in NAMES} | TOP
+    for folder in folders:
+        above = (it.as_posix() for it in PurePosixPath(folder, "x").parents)
+        if both := next((it for it in above if it in files), ""):
+            raise CannotPublish(f"`{both}` would be a file and a folder.")
 
 
 def refuse_folder(folder: str) -> None:
@@ -216,13 +243,34 @@ def _warnings(saes: Sequence[Sae], wish: Wish, target: Target, draft: Draft) -> 
     unknown = sorted({sae.model_name or "unknown" for sae in saes} - _known(saes))
     if unknown:
         yield f"The Hub's name of the model ({', '.join(unknown)}) is not known: no link to it."
-    foreign = sorted({it.hf_repo_id for it in saes if it.hf_repo_id} - {wish.repo_id})
-    if foreign:
+    if foreign := _sources(saes, wish):
         yield f"Files come from {', '.join(foreign)}: does its license let you publish them?"
+    if len(draft.pieces) > MANY_FILES:
+        yield f"{len(draft.pieces):,} files are a large commit: the Hub may take minutes for it."
+    for name in target.listing.files if target.listing else ():
+        if name.rpartition("/")[2] == ".gitignore":
+            yield f"`{name}` of {wish.repo_id} may keep files from being sent."
     replaced = [it for it in changes_of(draft, target) if it.action == Action.CHANGED]
     weights = sum(it.name.endswith(f"/{WEIGHTS}") for it in replaced)
     if weights:
         yield f"Weights that are there are replaced in {weights:,} folder(s)."
+
+
+def _sources(saes: Sequence[Sae], wish: Wish) -> list[str]:
+    """Other repositories that files come from."""
+    return sorted({it.hf_repo_id for it in saes if it.hf_repo_id} - {wish.repo_id})
+
+
+def _about_names(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Iterator[str]:
+    """Names that card and passport tell, and that are perhaps not for everybody."""
+    for name in _sources(saes, wish)[:MOST_SOURCES]:
+        try:
+            hub.anonymous().resolve(RepoRef(name))
+        except (RepositoryNotFound, AccessDenied):
+            yield f"Card and passport name {name}, which not everybody can see."
+    for text in sorted({text for sae in saes for text in parcels.names_of(sae)}):
+        if text.count("/") > 1 or PurePosixPath(text).suffix in FILES:
+            yield f"Card and passport name `{text}`: is that a path of yours?"
 
 
 def _known(saes: Sequence[Sae]) -> set[str]:

@@ -70,6 +70,7 @@ class RehearsalAnswer(Schema):
     license: str | None
     files: list[ToChange]
     readme: str
+    passports: dict[str, dict[str, Any]]  # by folder, as far as they are known
     warnings: list[str]
     problems: list[dict[str, Any]]
 

@@ -5,6 +5,7 @@ loses nothing; matrices keep the dtype they have.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from saes.formats.saelens_config import (
     RESHAPES,
     TEMPORAL_NORMALISATIONS,
 )
+from saes.local_paths import without_local
 from saes.progress import Reporter
 from saes.tensors import LazyTensor, to_bits, to_floats
 
@@ -98,17 +100,22 @@ def _config(sae: Sae, tensors: Mapping[str, LazyTensor]) -> dict[str, Any]:
 
 
 def _metadata(sae: Sae) -> dict[str, Any]:
-    """SAELens keeps keys that it does not know, so ours travel along. A guess is no metadata."""
-    facts = sae.info.facts
+    """SAELens keeps keys that it does not know, so ours travel along. A guess is no metadata, and
+    paths of this machine are nobody else's business."""
+    facts = {
+        name: replace(fact, value=without_local(fact.value))
+        for name, fact in sorted(sae.info.facts.items())
+        if fact.value is None or without_local(fact.value) is not None
+    }
     stated = {
         name: facts[name].value
         for name in DESCRIBED
         if name in facts and facts[name].origin != Origin.INFERRED
     }
-    told = {name: {"value": it.value, "origin": it.origin} for name, it in sorted(facts.items())}
+    told = {name: {"value": it.value, "origin": it.origin} for name, it in facts.items()}
     return {
         "sae_lens_version": VERSION,
         "sae_lens_training_version": None,
         **stated,
-        "mistudio": {"source": dict(sae.provenance), "facts": told},
+        "mistudio": {"source": without_local(dict(sae.provenance)), "facts": told},
     }

@@ -110,6 +110,10 @@ class Hub:
         """An answer with exactly the bytes [start, stop) of `url`. Raises Interrupted."""
         return ranged(url, start, stop, self.endpoint, self._token, self._limits)
 
+    def anonymous(self) -> "Hub":
+        """The same Hub, as everybody sees it."""
+        return Hub(self.endpoint, None, self._patience, self._limits)
+
     def whoami(self) -> Identity:
         """Whose token this is. Raises BadToken."""
         with explained(self._asked("this account")), self._asking():

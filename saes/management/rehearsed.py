@@ -1,11 +1,14 @@
 """A rehearsal as lines of a terminal."""
 
+import json
 from collections.abc import Iterator
 
 from saes.management.tables import counted, plain, table
+from saes.parcels import PASSPORT
 from saes.rehearsal import Action, Rehearsal
 from saes.templatetags.values import filesize
 
+MOST_PASSPORTS = 3
 HEAD = ("file", "", ">size", ">replaces")
 
 
@@ -16,6 +19,10 @@ def lines_of(told: Rehearsal) -> Iterator[str]:
     yield f"{counted(len(told.changes), 'file')} in {what}: {plain(told.wish.title)}"
     yield table(HEAD, ((it.name, _WORDS[it.action], _size(it.size), _size(it.was))
                        for it in told.changes))  # fmt: skip
+    for folder, passport in list(told.passports.items())[:MOST_PASSPORTS]:
+        yield f"{folder}/{PASSPORT}: {plain(json.dumps(passport, ensure_ascii=False))}"
+    if (more := len(told.passports) - MOST_PASSPORTS) > 0:
+        yield f"And {counted(more, 'passport')} more: --json has all of them."
     if told.unmade:
         yield f"{counted(told.unmade, 'SAE')} will be converted to the SAELens form first."
     for warning in told.warnings:

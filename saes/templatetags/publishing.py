@@ -1,5 +1,6 @@
 """What pages say of rehearsals and publications."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -7,7 +8,7 @@ from django import template
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 
-from saes import parcels, roles
+from saes import parcels, roles, services
 from saes.errors import SaeError
 from saes.events import upload_status
 from saes.models import Job, Publication, Published, Sae
@@ -74,6 +75,33 @@ def changes_card(told: Rehearsal) -> bool:
     """Whether a README that is there becomes another one."""
     changed = any(it.name == README and it.action == Action.CHANGED for it in told.changes)
     return changed and bool(told.target.readme.strip())
+
+
+MOST_PAPERS = 20
+
+
+@dataclass(frozen=True)
+class Papers:
+    """The texts that are sent beside the weights of an SAE, by their names."""
+
+    folder: str
+    texts: dict[str, str]
+
+
+@register.simple_tag
+def papers(told: Rehearsal, saes: Sequence[Sae]) -> list[Papers]:
+    """Of the first SAEs. `cfg.json` is there once the SAELens form is made."""
+    return [_papers(told, sae) for sae in saes[:MOST_PAPERS]]
+
+
+def _papers(told: Rehearsal, sae: Sae) -> Papers:
+    folder, rows = told.wish.folders[sae.id], parcels.export_of(sae)
+    passport = json.dumps(told.passports[folder], indent=2, ensure_ascii=False)
+    texts = {parcels.PASSPORT: passport}
+    if rows:
+        path = services.library().home(sae.id) / rows[parcels.CONFIG].path
+        texts[parcels.CONFIG] = path.read_text()
+    return Papers(folder, texts)
 
 
 @register.filter

@@ -61,8 +61,10 @@ class Command(SaeCommand):
         told.refuse()
         if not options["yes"]:
             self._ask(told)
+        # Whoever typed the name of a public repository has said it, too.
+        confirmed = options["public"] or not options["yes"]
         _, job = publications.publish(
-            user, saes, wish, token, confirmed=options["public"], digest=told.digest
+            user, saes, wish, token, confirmed=confirmed, digest=told.digest
         )
         self._conclude(job, wait=options["wait"])
 
