@@ -5,8 +5,11 @@ from typing import Any
 
 from saes import events
 from saes.activity import Summary
+from saes.errors import NotFound
 from saes.models import Batch, HubToken, Job, Publication, Sae, Training
 from saes.progress import Stage
+
+GONE = "The SAE that it began with was deleted."
 
 
 def of_sae(sae: Sae, job: Job | None = None) -> dict[str, Any]:
@@ -136,12 +139,23 @@ def of_publication(publication: Publication) -> dict[str, Any]:
         "license": publication.license or None,
         "commit_message": publication.message,
         "commit_hash": publication.commit or None,
-        "repo_url": publication.commit_url or None,
+        "repo_url": publication.commit_url.partition("/commit/")[0] or None,
+        "repo_created": publication.created,
+        "commit_url": publication.commit_url or None,
         "pull_request_url": publication.pull_request or None,
-        "error_code": job.error_code or None if job else None,
-        "error_message": job.error_message or None if job else None,
-        "solution": job.error_solution or None if job else None,
+        **_went_wrong(publication, job),
     }
+
+
+def _went_wrong(publication: Publication, job: Job | None) -> dict[str, str | None]:
+    names = ("error_code", "error_message", "solution")
+    if job:
+        told = (job.error_code, job.error_message, job.error_solution)
+    elif publication.verified_at:
+        told = ("", "", "")
+    else:
+        told = (NotFound.code, GONE, "Rehearse it again with the others.")
+    return {name: it or None for name, it in zip(names, told, strict=True)}
 
 
 def _uploaded(publication: Publication, job: Job | None) -> str:

@@ -5,6 +5,7 @@ by the publication's id, which stands in its description: an answer that was los
 one.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,7 @@ class Committing:
     hub: Hub
     progress: Reporter
     shipment: Shipment | None = None
+    files: Sequence[Outgoing] = ()
     number: int = 0  # of the file that is sent
     before: int = 0  # bytes of those that were
     total: int = 0
@@ -48,7 +50,11 @@ class Committing:
         self.progress.stop_if_cancelled()
 
     def say(self, why: str) -> None:
-        self.progress.say(Stage.UPLOADING, why or SENDING)
+        at_hand = self.files[self.number : self.number + 1]
+        self.progress.say(
+            Stage.UPLOADING, why or SENDING, file=at_hand[0].name if at_hand else "",
+            index=self.number + 1 if at_hand else 0, count=len(self.files),
+        )  # fmt: skip
 
     def commit(self) -> Committed:
         """Our commit, made now or found. Raises TargetMoved, and what the Hub says for long."""
@@ -102,6 +108,7 @@ class Committing:
 
     def _made(self) -> Committed | None:
         """None where somebody else made a commit at this very moment."""
+        self.shipment, self.files, self.number = None, (), 0
         target = self._target()
         draft = drafted(list(self.members.values()), self._wish(), target)
         files = [_outgoing(it) for it in draft.pieces if not _is_there(it, target)]
@@ -112,11 +119,11 @@ class Committing:
         with Shipment(
             self.hub, self.publication.repo_id, files, as_pull_request=as_pull
         ) as shipment:
-            self.shipment = shipment
             keep_asking(shipment.prepare, self)
-            self._send(shipment, files)
+            self.shipment, self.files = shipment, files
+            self._send(shipment)
             self._note_parent(target)
-            self.progress.stop_if_cancelled()
+            self.progress.say(Stage.UPLOADING, "Making the commit")
             # From here on it is seen through: a commit that was made is noted, come what may.
             with suppress(errors.TargetMoved):
                 return shipment.commit(
@@ -126,14 +133,12 @@ class Committing:
                 )
         return None
 
-    def _send(self, shipment: Shipment, files: list[Outgoing]) -> None:
-        self.before, self.total = 0, sum(file.size for file in files)
-        for number, file in enumerate(files):
+    def _send(self, shipment: Shipment) -> None:
+        self.before, self.total = 0, sum(file.size for file in self.files)
+        for number, file in enumerate(self.files):
             self.number = number
-            self.progress.say(
-                Stage.UPLOADING, SENDING, file=file.name, index=number + 1, count=len(files)
-            )
-            attend(partial(shipment.send, number), self)
+            self.say("")
+            attend(partial(shipment.send, number), self, partial(shipment.done, number))
             self.before += file.size
             self.reached = max(self.reached, self.before)
             self.progress.advance(self.before, self.total)
@@ -152,8 +157,11 @@ class Committing:
         return target
 
     def _create(self) -> None:
+        """Private, also what becomes public: nobody sees what was not verified."""
         with suppress(errors.Conflict):  # the answer of an attempt before was lost
-            self.hub.create(self.publication.repo_id, private=not self.publication.public)
+            self.hub.create(self.publication.repo_id, private=True)
+        self.publication.created = True
+        self.publication.save(update_fields=["created"])
 
     def _refuse_moved(self, target: Target) -> None:
         """What others committed meanwhile is no matter, unless it is under our names."""

@@ -88,11 +88,13 @@ def upload_event(sae: Sae, job: Job | None) -> dict[str, Any]:
 
 
 def _where(publication: Publication) -> dict[str, Any]:
-    names = {"commit_hash": "commit", "repo_url": "commit_url", "pull_request_url": "pull_request"}
-    return {
-        name: getattr(publication, column) or None if publication.public else None
-        for name, column in names.items()
+    told = {
+        "commit_hash": publication.commit,
+        "repo_url": publication.commit_url.partition("/commit/")[0],
+        "commit_url": publication.commit_url,
+        "pull_request_url": publication.pull_request,
     }
+    return {name: (it or None) if publication.public else None for name, it in told.items()}
 
 
 def _message(sae: Sae, progress: float) -> str:

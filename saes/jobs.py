@@ -69,7 +69,8 @@ def start_many(jobs: list[Job]) -> list[Job]:
 
 def start_conversion(user: User | None, sae: Sae) -> Job:
     """Convert again from the source files on disk. Raises Conflict during another job."""
-    services.refuse_while_published(sae)
+    if sae.active_job:  # also one that publishes it with others
+        raise Conflict("Another job is at work on this SAE already.")
     return start(Job(kind=Job.Kind.CONVERT, sae=sae, created_by=user))
 
 

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from saes import bundles, cards, services
+from saes.errors import CannotRepresent
 from saes.hub import RemoteFile
 from saes.known_models import is_hub_id, name_on_hub
 from saes.local_paths import is_local, without_local
@@ -76,8 +76,11 @@ def pieces_of(sae: Sae, folder: str) -> list[Piece]:
 
 def refuse(sae: Sae) -> None:
     """Raises NotReady, CannotRepresent where the SAE has no SAELens form."""
-    services.refuse_export(sae, FORMAT)
-    bundles.asked_for(sae, FORMAT)
+    try:
+        services.refuse_export(sae, FORMAT)
+        bundles.asked_for(sae, FORMAT)
+    except CannotRepresent as error:
+        raise CannotRepresent(f"{sae.name}: {error}", solution="Publish without it.") from error
 
 
 def digest_of(sae: Sae) -> str:
@@ -105,7 +108,7 @@ def passport(sae: Sae, rows: Mapping[str, SaeFile]) -> dict[str, Any]:
     """
     return {
         "passport": 1,
-        "written_by": f"miStudio {version('mistudio')}",
+        "written_by": "miStudio",  # without its version: the same SAE would be another one
         "name": without_local(sae.name),
         "source": _source(sae),
         "conversions": [
@@ -168,10 +171,9 @@ def _fact(sae: Sae, name: str) -> Any:
 
 
 def _l0(sae: Sae) -> float | None:
-    for value in (_fact(sae, "l0"), sae.trained.get("final_l0")):
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return None
+    """Of this very SAE: what a run tells at its end is of all that it trained."""
+    value = _fact(sae, "l0")
+    return float(value) if type(value) in (int, float) else None
 
 
 def _model(sae: Sae) -> str:
@@ -211,7 +213,7 @@ def _trained(sae: Sae) -> Iterator[str]:
         yield f"step {told['step']:,}"
     for label, name in (("loss", "final_loss"), ("L0", "final_l0")):
         if isinstance(told.get(name), int | float):
-            yield f"final {label} {told[name]:g}"
+            yield f"final {label} of the run {told[name]:g}"
     if (context := _fact(sae, "context_size")) is not None:
         yield f"context of {context} tokens"
 

@@ -44,16 +44,22 @@ def keep_asking(question: Callable[[], T], watch: Watch) -> T:
         raise
 
 
-def attend(question: Callable[[], T], watch: Watch) -> T:
-    """What a call gives that may block for long; a cancel leaves it behind, in its thread."""
-    pool, told, asked = ThreadPoolExecutor(1), 0, time.monotonic()
+def attend(question: Callable[[], T], watch: Watch, moved: Callable[[], int] = lambda: 0) -> T:
+    """What a call gives that may block for long; a cancel leaves it behind, in its thread.
+
+    `moved`: bytes that went by. As long as they do, nobody waits for an answer.
+    """
+    pool, told, asked, before = ThreadPoolExecutor(1), 0, time.monotonic(), 0
     try:
         answer = pool.submit(question)
         while not futures.wait([answer], STEP).done:
             watch.check()
+            if (now := moved()) != before:
+                before, asked = now, time.monotonic()
             seconds = int(time.monotonic() - asked)
-            if seconds >= WORTH_A_WORD and seconds != told:
-                watch.say(f"No answer for {seconds} s")
+            seconds = seconds if seconds >= WORTH_A_WORD else 0
+            if seconds != told:
+                watch.say(f"No answer for {seconds} s" if seconds else "")
                 told = seconds
         if told:
             watch.say("")

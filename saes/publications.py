@@ -90,9 +90,11 @@ def publish(
     *,
     confirmed: bool = False,
     digest: str | None = None,
-) -> tuple[Rehearsal, Job]:
-    """Start what was rehearsed. `confirmed`: that everybody may see it; `digest`: of the rehearsal
-    that somebody saw, where they saw one.
+) -> tuple[Rehearsal, Job | None]:
+    """Start what was rehearsed; no job where all of it is there already.
+
+    `confirmed`: that everybody may see it; `digest`: of the rehearsal that somebody saw, where they
+    saw one.
 
     Raises what rehearse() raises, what speaks against it, WrongVisibility without a confirmation,
     TargetMoved where the rehearsal has another outcome now, Conflict during another job.
@@ -101,6 +103,8 @@ def publish(
     told.refuse()
     if digest is not None and digest != told.digest:
         raise TargetMoved(f"{wish.repo_id} or the SAEs have changed since this was rehearsed.")
+    if told.nothing_to_do:
+        return told, None
     if told.public and not confirmed:
         raise WrongVisibility(f"Everybody could see what is published to {wish.repo_id}.")
     with one_time(user, token if isinstance(token, str) else None) as given:
@@ -115,7 +119,7 @@ def _started(
     wish = told.wish
     row = Publication.objects.create(
         repo_id=wish.repo_id, creates=told.creates, public=told.public,
-        makes_public=told.makes_public, license=wish.license,
+        makes_public=told.makes_public or (told.creates and told.public), license=wish.license,
         message=wish.title, as_pull_request=wish.as_pull_request, seen=told.seen,
         account=told.account, created_by=user,
     )  # fmt: skip
@@ -130,7 +134,8 @@ def _started(
 
 
 def again(user: User | None, job: Job, token: HubToken | None = None) -> Job:
-    """Go on with a publication that failed or was cancelled. Raises Conflict, NotFound."""
+    """Go on with a publication that failed or was cancelled, with the token that it was confirmed
+    with, or with this one. Raises Conflict, NotFound, CannotPublish."""
     row = Publication.objects.filter(id=job.publication_id).first()
     first = row.saes.exclude(sae=None).first() if row else None
     if row is None or first is None or first.sae is None:
@@ -139,4 +144,9 @@ def again(user: User | None, job: Job, token: HubToken | None = None) -> Job:
         raise Conflict("It is published, and was verified.")
     if row.jobs.active().exists():
         raise Conflict("Another job publishes it already.")
-    return jobs.start_publication(user, row, first.sae, token or job.token or vault.of(user))
+    if token is None and job.token is None:
+        raise CannotPublish(
+            "The token that this was confirmed with is gone.",
+            solution="Rehearse again with another one.",
+        )
+    return jobs.start_publication(user, row, first.sae, token or job.token)

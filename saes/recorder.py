@@ -140,8 +140,9 @@ class JobReporter:
             # A later attempt comes to a stage again: its bytes begin where they were, not at 0.
             former, done, total = self._former
             job.bytes_done, job.bytes_total = (done, total) if stage == former else (0, 0)
-        job.bytes_per_second = 0
-        self._speed = Speed()
+        if stage != job.stage or not file:  # the next file of many does not change the speed
+            job.bytes_per_second = 0
+            self._speed = Speed()
         job.stage, job.message, job.file_name = stage, message, file
         job.file_index, job.file_count = index or job.file_index, count or job.file_count
         self._write()

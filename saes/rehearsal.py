@@ -124,6 +124,7 @@ class Rehearsal:
             ],
             "readme": self.readme,
             "passports": self.passports,
+            "nothing_to_do": self.nothing_to_do,
             "warnings": list(self.warnings),
             "problems": [error.to_json() for error in self.refusals],
         }
@@ -205,8 +206,8 @@ def refuse_folder(folder: str) -> None:
 def _refusals(wish: Wish, target: Target, identity: Identity) -> Iterator[SaeError]:
     exists = target.listing is not None
     if not exists and not wish.create:
-        yield CannotPublish(
-            f"{wish.repo_id} does not exist, or this token cannot see it.",
+        yield RepositoryNotFound(
+            f"Repository not found: {wish.repo_id} does not exist, or this token cannot see it.",
             solution="Correct the name, or let it be created.",
         )
     if not exists and wish.as_pull_request:
@@ -216,7 +217,7 @@ def _refusals(wish: Wish, target: Target, identity: Identity) -> Iterator[SaeErr
     why = identity.why_not_write(wish.repo_id, exists=exists)
     # Whoever may write anything may propose here: that is what pull requests are for.
     if why and not (exists and wish.as_pull_request and identity.role != "read"):
-        yield CannotPublish(why, solution="Use another token, or another repository.")
+        yield AccessDenied(why, solution="Use another token, or another repository.")
     yield from _wrong_visibility(wish, target)
 
 

@@ -15,7 +15,7 @@ from saes.formats.base import Fact, Origin, SaeInfo, WritableFormat
 from saes.formats.given import cleaned
 from saes.formats.mistudio import rewrite_metadata
 from saes.hub import Hub, Limits
-from saes.models import HubToken, Job, Sae, SaeFile
+from saes.models import HubToken, Sae, SaeFile
 from saes.storage import (
     Library,
     Tick,
@@ -162,7 +162,6 @@ def give_facts(sae: Sae, given: Mapping[str, Any]) -> bool:
     """
     if sae.active_job:
         raise Conflict("This SAE is being worked on; its facts can be edited when that has ended.")
-    refuse_while_published(sae)
     changed = {n: value for n, value in cleaned(given).items() if sae.given_facts.get(n) != value}
     withdrawn = {name for name in sae.given_facts if name in given and given[name] is None}
     if not changed and not withdrawn:
@@ -226,15 +225,6 @@ def refuse_export(sae: Sae, format: str) -> None:
     converter.refuse_misfit(stored_info(sae), converter.writer(format))
     if format == NATIVE:
         raise Conflict(f"{sae.name} is in this format already.", solution="Download its files.")
-
-
-def refuse_while_published(sae: Sae) -> None:
-    """What is sent must be what was confirmed. Raises Conflict."""
-    if Job.objects.active().filter(publication__saes__sae=sae).exists():
-        raise Conflict(
-            f"{sae.name} is being published, and must stay as it was confirmed.",
-            solution="Wait for that to end, or cancel it.",
-        )
 
 
 def drop_exports(sae: Sae) -> None:

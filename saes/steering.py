@@ -195,7 +195,7 @@ def reread(user: User | None, sae: Sae) -> None:
 
 
 def delete_sae(user: User | None, sae: Sae, *, keep_files: bool) -> str:
-    """Stop the SAE's job, then remove it. Returns where its files are kept, or nothing.
+    """Stop the SAE's jobs, then remove it. Returns where its files are kept, or nothing.
 
     Raises Forbidden; DataAway where the disk is not mounted; DataMissing where its files cannot be
     removed: then the row stays, too; and Conflict where the files are to be kept and a worker does
@@ -203,9 +203,10 @@ def delete_sae(user: User | None, sae: Sae, *, keep_files: bool) -> str:
     """
     roles.require(user, roles.DELETE)
     services.library().require_there()
-    if job := sae.active_job:
+    at_work = sae.active_jobs
+    for job in at_work:
         roles.require_control(user, job)
-        moves.cancel([job.id])
+    moves.cancel([job.id for job in at_work])
     services.library().refuse_link(sae.id)
     kept = _delete_but_keep(sae) if keep_files else _delete(sae)
     nudge(sae.id)

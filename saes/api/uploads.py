@@ -35,6 +35,8 @@ class UploadAnswer(Schema):
     commit_message: str
     commit_hash: str | None
     repo_url: str | None
+    repo_created: bool
+    commit_url: str | None
     pull_request_url: str | None
     error_code: str | None
     error_message: str | None
@@ -71,6 +73,7 @@ class RehearsalAnswer(Schema):
     files: list[ToChange]
     readme: str
     passports: dict[str, dict[str, Any]]  # by folder, as far as they are known
+    nothing_to_do: bool  # all of it is there already
     warnings: list[str]
     problems: list[dict[str, Any]]
 
@@ -90,7 +93,7 @@ class Uploading(UploadAnswer):
 @idempotent
 def upload(request: HttpRequest, body: UploadBody) -> Any:
     """Publish SAEs to a repository of the Hub, in one commit. 200 tells what would happen, where
-    `dry_run` asks for that."""
+    `dry_run` asks for that, and where all of it is there already: then nothing is begun."""
     user, members = who(request), body.members
     saes = [services.sae_of(it.sae_id) for it in members]
     wish = publications.wish_for(
@@ -104,6 +107,8 @@ def upload(request: HttpRequest, body: UploadBody) -> Any:
     told, job = publications.publish(
         user, saes, wish, token, confirmed=body.private is False
     )  # fmt: skip
+    if job is None:
+        return Status(200, told.to_json())
     row = roles.publication_for(user, str(job.publication_id))
     return Status(202, {
         **answers.of_publication(row), "sae_id": saes[0].id, "warnings": told.warnings,

@@ -70,6 +70,10 @@ class Migration(migrations.Migration):
                 ),
                 ("public", models.BooleanField(default=False, verbose_name="everybody may see it")),
                 ("makes_public", models.BooleanField(default=False, verbose_name="becomes public")),
+                (
+                    "created",
+                    models.BooleanField(default=False, verbose_name="it was created"),
+                ),
                 ("license", models.CharField(blank=True, max_length=40)),
                 ("message", models.CharField(max_length=200, verbose_name="commit message")),
                 (

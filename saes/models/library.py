@@ -142,8 +142,14 @@ class Sae(models.Model):
         return NOT_PLAIN.get(self.architecture, "")
 
     @property
+    def active_jobs(self) -> "list[Job]":
+        """Those at work on it, then those that publish it together with others."""
+        others = self.jobs.model.objects.active().filter(publication__saes__sae=self)
+        return [*self.jobs.active().order_by("-created_at"), *others.exclude(sae=self)]
+
+    @property
     def active_job(self) -> "Job | None":
-        return self.jobs.active().order_by("-created_at").first()
+        return next(iter(self.active_jobs), None)
 
     @property
     def newest_job(self) -> "Job | None":

@@ -18,9 +18,10 @@ class Publication(models.Model):
     repo_id = models.CharField("repository", max_length=200)
     creates = models.BooleanField("creates the repository", default=False)
     public = models.BooleanField("everybody may see it", default=False)  # as it was confirmed
-    # It was private, and that it becomes public was confirmed; one that was public may not be any
-    # more, and stays as its owner made it.
+    # It is private until all is verified, and that it becomes public was confirmed; one that was
+    # public may not be any more, and stays as its owner made it.
     makes_public = models.BooleanField("becomes public", default=False)
+    created = models.BooleanField("it was created", default=False)
     license = models.CharField(max_length=40, blank=True)
     message = models.CharField("commit message", max_length=200)
     as_pull_request = models.BooleanField("as a pull request", default=False)

@@ -32,8 +32,8 @@ def steerable_by(job: Job, viewer: object) -> bool:
 @register.filter
 def deletable_by(sae: Sae, viewer: object) -> bool:
     """Deleting stops the job: one of somebody else has to end first."""
-    job = sae.active_job
-    return steerable_by(job, viewer) if job else may_edit(viewer)
+    at_work = sae.active_jobs
+    return all(steerable_by(job, viewer) for job in at_work) if at_work else may_edit(viewer)
 
 
 @register.filter

@@ -140,7 +140,10 @@ def standing(publication: Publication) -> Shown:
 
 
 # What a retry alone does not help against.
-ASKS_ANEW = {"target_moved", "wrong_visibility", "cannot_publish", "bad_card"}
+ASKS_ANEW = {
+    "target_moved", "wrong_visibility", "cannot_publish", "bad_card", "access_denied",
+    "repository_not_found",
+}  # fmt: skip
 
 
 @register.filter

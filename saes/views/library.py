@@ -198,7 +198,7 @@ def _as_it_is_now(request: Request, sae: Sae) -> HttpResponse:
 @editors
 @with_sae
 def delete(request: Request, sae: Sae) -> HttpResponse:
-    if job := sae.active_job:  # else the question would be asked, and the answer refused
+    for job in sae.active_jobs:  # else the question would be asked, and the answer refused
         roles.require_control(request.user, job)
     form = DeleteForm(request.POST if request.method == "POST" else None)
     if request.method == "GET" or not form.is_valid():

@@ -178,6 +178,8 @@ def start(request: Request) -> HttpResponse:
         return _rehearsed(request, form, token, seen, status=error.status, problem=error)
     except SaeError as error:
         return _page(request, form, token, status=error.status, problem=error)
+    if job is None:
+        return _rehearsed(request, form, token, seen)
     return go(request, "saes:publication", job.publication_id)
 
 

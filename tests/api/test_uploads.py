@@ -48,7 +48,8 @@ def test_the_guides_request_publishes(
     told = api.get(f"/uploads/{answer['id']}")
     repo = hub.repo(REPO)
     assert (told["status"], told["commit_hash"]) == ("ready", repo.sha), told
-    assert told["verified_at"] and told["repo_url"].endswith(repo.sha)
+    assert told["verified_at"] and told["commit_url"].endswith(repo.sha)
+    assert told["repo_url"].endswith(f"/{REPO}") and told["repo_created"]
     assert not repo.private and repo.head.title == "Initial upload"
     assert "layer_6/sae_weights.safetensors" in repo.head.files
     assert api.get(f"/saes/{sae_id}")["status"] == "ready"
@@ -90,14 +91,14 @@ def test_a_public_repository_without_a_confirmation_is_refused(
     [
         ({"sae_id": "sae_000000000000"}, 404, "not_found"),
         ({"repo_id": "nobody else/x"}, 400, "bad_name"),
-        ({"repo_id": "stranger/x"}, 422, "cannot_publish"),
+        ({"repo_id": "stranger/x"}, 403, "access_denied"),
         ({"filepath": "../x"}, 422, "cannot_publish"),
         ({"filepath": "."}, 422, "cannot_publish"),
         ({"access_token": "hf_nobody"}, 401, "bad_token"),
         ({"license": "WTFPL!"}, 422, "bad_body"),
         ({"license": "no-such-license"}, 422, "bad_card"),
         ({"token_name": "nobody's", "access_token": None}, 404, "not_found"),
-        ({"create_repo": False}, 422, "cannot_publish"),
+        ({"create_repo": False}, 404, "repository_not_found"),
         ({"surprise": 1}, 422, "bad_body"),
         ({"saes": [{"sae_id": "sae_000000000000"}]}, 422, "bad_body"),
     ],

@@ -54,9 +54,9 @@ def test_every_family_published_in_one_commit_loads_first_time_and_computes_the_
     wish = publications.wish_for(
         saes, REPO, [f"families/{name}" for name in found], license="mit", private=False
     )
-    _, job = publications.publish(None, saes, wish, confirmed=True)
-    jobs.run(job.id)
-    job = Job.objects.get(id=job.id)
+    publications.publish(None, saes, wish, confirmed=True)
+    jobs.run(Job.objects.get(kind=Job.Kind.PUBLISH).id)
+    job = Job.objects.get(kind=Job.Kind.PUBLISH)
     assert (job.state, job.error_message) == (Job.State.DONE, ""), job.traceback
     computed = asked(hub, tmp_path, *_questions(found))
     for name, (sample, _) in found.items():

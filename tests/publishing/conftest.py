@@ -53,8 +53,9 @@ def wish(*saes: Sae, repo: str = REPO, folders: tuple[str, ...] = (), **more: An
     return publications.wish_for(saes, repo, named, **{"license": "mit", **more})
 
 
-def started(*saes: Sae, confirmed: bool = False, **more: Any) -> Job:
-    _, job = publications.publish(None, saes, wish(*saes, **more), confirmed=confirmed)
+def started(*saes: Sae, token: str | None = None, confirmed: bool = False, **more: Any) -> Job:
+    _, job = publications.publish(None, saes, wish(*saes, **more), token, confirmed=confirmed)
+    assert job is not None, "all of it is there already"
     return job
 
 

@@ -64,7 +64,7 @@ def test_the_commit_of_a_private_repository_is_told_to_nobody(sae: Sae, hub: Loc
     assert told(sae)["status"] == "ready" and told(sae)["repo_url"] is None
     assert REPO not in str(told(sae))
     hub.repo(REPO).private = False
-    run(started(sae, confirmed=True))
+    run(started(sae, folders=("layer_9",), confirmed=True))
     assert told(sae)["commit_hash"] == hub.repo(REPO).sha and REPO in told(sae)["repo_url"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from saes import converter, publications, services
 from saes.errors import CannotPublish
-from saes.models import Job, Sae
+from saes.models import Job, Publication, Sae
 from tests.hub import LocalHub
 from tests.hub.faults import redirect
 from tests.jobs.made import brought_in, made_sae
@@ -136,11 +136,20 @@ def test_more_folders_than_saes_are_refused(sae: Sae) -> None:
         wish(sae, folders=("a", "b"))
 
 
-def test_publishing_again_makes_no_commit(sae: Sae, hub: LocalHub) -> None:
+def test_what_is_there_already_is_not_published_again(sae: Sae, hub: LocalHub) -> None:
+    published(sae)
+    told, job = publications.publish(None, [sae], wish(sae))
+    assert told.nothing_to_do and told.to_json()["nothing_to_do"] and job is None
+    assert Publication.objects.count() == 1
+
+
+def test_what_turns_out_to_be_there_once_it_is_made_makes_no_commit(
+    sae: Sae, hub: LocalHub
+) -> None:
     first = published(sae)
+    services.drop_exports(sae)
     hub.log.clear()
-    second = published(sae)
-    assert first.commit == second.commit
+    assert published(sae).commit == first.commit
     assert not hub.log.requests("/commit/", method="POST")
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from saes import moves, publications, steering, vault
-from saes.errors import CannotPublish, WrongVisibility
+from saes.errors import AccessDenied, CannotPublish, RepositoryNotFound, WrongVisibility
 from saes.models import HubToken, Job, Publication, Sae
 from tests.hub import LocalHub
 from tests.publishing.conftest import READER, REPO, WRITER, published, run, started, wish
@@ -48,8 +48,23 @@ def test_a_repository_that_became_public_meanwhile_gets_nothing(sae: Sae, hub: L
 
 
 def test_a_token_that_only_reads_is_refused_in_words(sae: Sae) -> None:
-    with pytest.raises(CannotPublish, match="read"):
-        publications.publish(None, [sae], wish(sae), READER)
+    with pytest.raises(AccessDenied, match="read"):
+        started(sae, token=READER)
+
+
+def test_a_repository_that_is_to_exist_and_does_not_is_not_found(sae: Sae) -> None:
+    with pytest.raises(RepositoryNotFound, match="alice/published does not exist"):
+        started(sae, create=False)
+
+
+def test_a_retry_never_goes_with_a_token_that_was_not_confirmed(sae: Sae, hub: LocalHub) -> None:
+    job = started(sae, token=WRITER)  # beside it is another one in the vault, of the same account
+    moves.cancel([job.id])
+    job.refresh_from_db()
+    with pytest.raises(CannotPublish, match="token that this was confirmed with is gone"):
+        steering.retry_job(None, job)
+    again = steering.retry_job(None, job, vault.keep_for_one_job(None, WRITER))
+    assert run(again).state == Job.State.DONE
 
 
 def test_a_rehearsal_tells_what_the_token_may(sae: Sae, token: HubToken) -> None:
@@ -59,21 +74,20 @@ def test_a_rehearsal_tells_what_the_token_may(sae: Sae, token: HubToken) -> None
 
 
 def test_another_organisation_is_refused_in_words(sae: Sae) -> None:
-    with pytest.raises(CannotPublish, match="stranger"):
+    with pytest.raises(AccessDenied, match="stranger"):
         started(sae, repo="stranger/published")
 
 
 def test_a_fine_grained_token_without_access_is_refused_in_words(sae: Sae, hub: LocalHub) -> None:
     hub.add_token("hf_fine", "alice", "fineGrained", writes=["alice/other"])
-    with pytest.raises(CannotPublish, match="may not create repositories of alice"):
-        publications.publish(None, [sae], wish(sae), "hf_fine")
+    with pytest.raises(AccessDenied, match="may not create repositories of alice"):
+        started(sae, token="hf_fine")
     hub.add_repo("alice/other", {}, private=True)
-    _, job = publications.publish(None, [sae], wish(sae, repo="alice/other"), "hf_fine")
-    assert run(job).state == Job.State.DONE
+    assert run(started(sae, repo="alice/other", token="hf_fine")).state == Job.State.DONE
 
 
 def test_a_token_for_one_job_is_wiped_when_that_ends(sae: Sae) -> None:
-    _, job = publications.publish(None, [sae], wish(sae), WRITER)
+    job = started(sae, token=WRITER)
     assert HubToken.objects.filter(for_one_job=True).count() == 1
     assert run(job).state == Job.State.DONE
     assert not HubToken.objects.filter(for_one_job=True).exists()

@@ -5,11 +5,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from saes import moves, publications, services, steering
+from saes import answers, jobs, moves, patience, publications, services, steering
 from saes.errors import CannotPublish, Conflict, TargetMoved
 from saes.models import Job, Publication, Sae, SaeFile
+from saes.progress import Stage
+from saes.recorder import JobReporter
 from tests.hub import LocalHub, upload_faults
-from tests.publishing.conftest import REPO, published, run, started, titles, wish
+from tests.jobs.made import brought_in, made_sae
+from tests.publishing.conftest import REPO, also, published, run, started, titles, wish
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("token")]
 
@@ -78,12 +81,61 @@ def test_a_damaged_export_is_made_anew(sae: Sae, hub: LocalHub) -> None:
     )
 
 
-def test_a_deleted_sae_is_not_published_in_part(saes: list[Sae], hub: LocalHub) -> None:
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_deleted_sae_is_not_published_in_part(
+    saes: list[Sae], hub: LocalHub, number: int
+) -> None:
     job = started(*saes)
-    steering.delete_sae(None, saes[1], keep_files=False)
-    failed = run(job)
-    assert failed.error_code == "not_found"
+    steering.delete_sae(None, saes[number], keep_files=False)
+    jobs.run(job.id)
     assert hub.repos.get("model", REPO) is None
+    told = answers.of_publication(Publication.objects.get())
+    assert told["status"] == "error"
+    assert told["error_code"] == ("cancelled" if number else "not_found")
+
+
+def test_an_sae_that_is_deleted_while_it_is_sent_ends_the_publication(
+    saes: list[Sae], hub: LocalHub
+) -> None:
+    job = started(*saes)
+    gone = also(lambda: steering.delete_sae(None, saes[1], keep_files=False), early=True)
+    hub.faults.add("/preupload/", gone)
+    done = run(job)
+    assert (done.state, done.error_code) == (Job.State.CANCELLED, "cancelled")
+    assert not hub.log.requests("/commit/", method="POST")
+    again = run(steering.retry_job(None, done))
+    assert again.error_code == "not_found" and "was deleted" in again.error_message
+
+
+def test_a_repository_that_was_made_for_nothing_is_told_of(sae: Sae, hub: LocalHub) -> None:
+    job = started(sae, private=False, confirmed=True)
+    hub.faults.add("/commit/", upload_faults.refused(403), times=None)
+    failed = run(job)
+    assert failed.publication is not None and failed.publication.created
+    assert answers.of_publication(failed.publication)["repo_created"]
+    assert hub.repo(REPO).private, "nobody sees what is not verified"
+
+
+def test_bytes_that_go_by_are_no_silence(
+    sae: Sae, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_repo("someone/large", made_sae(3, d_in=512, d_sae=4096))
+    said: list[tuple[str, float]] = []
+    true = JobReporter._write_row
+
+    def noted(reporter: JobReporter) -> bool:
+        it = reporter.job
+        # The system takes the last MBs before they are on their way.
+        if it.stage == Stage.UPLOADING and 0 < it.bytes_done < 8_000_000:
+            said.append((it.message, it.bytes_per_second))
+        return true(reporter)
+
+    monkeypatch.setattr(JobReporter, "_write_row", noted)
+    monkeypatch.setattr(patience, "WORTH_A_WORD", 1.0)
+    hub.faults.add("", upload_faults.slow_upload(4_000_000), method="PUT")  # of 17 MB
+    published(brought_in("someone/large"))
+    assert {message for message, _ in said} == {"Uploading"}
+    assert any(speed for _, speed in said)
 
 
 def test_a_cancelled_publishing_sends_nothing_and_can_be_retried(sae: Sae, hub: LocalHub) -> None:

@@ -59,14 +59,17 @@ class Command(SaeCommand):
             self._conclude_rehearsal(told)
             return
         told.refuse()
-        if not options["yes"]:
+        if not options["yes"] and not told.nothing_to_do:
             self._ask(told)
         # Whoever typed the name of a public repository has said it, too.
         confirmed = options["public"] or not options["yes"]
         _, job = publications.publish(
             user, saes, wish, token, confirmed=confirmed, digest=told.digest
         )
-        self._conclude(job, wait=options["wait"])
+        if job is None:  # the rehearsal says that everything is there
+            self._conclude_rehearsal(told)
+        else:
+            self._conclude(job, wait=options["wait"])
 
     def _conclude_rehearsal(self, told: Rehearsal) -> None:
         if self.in_json:
