@@ -2,7 +2,7 @@
 
 from saes.hub.cache import in_cache
 from saes.hub.client import Hub
-from saes.hub.http import Interrupted, exact, gathered, hang_up
+from saes.hub.http import Interrupted, exact, gathered, hang_up, without_user
 from saes.hub.identity import Identity
 from saes.hub.limits import Limits
 from saes.hub.refs import Listing, RemoteFile, RepoRef
@@ -25,4 +25,5 @@ __all__ = [
     "gathered",
     "hang_up",
     "in_cache",
+    "without_user",
 ]

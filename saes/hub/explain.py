@@ -1,5 +1,6 @@
 """What the Hub's refusals mean for a user: each one of our errors, in our words."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from huggingface_hub import errors as hf_errors
 from saes import errors
 from saes.hub.http import ServerTrouble
 
+MAY_PASS = (408, 425, 429)  # statuses of 4xx after which asking again may help
+MOST_WORDS = 300  # letters
+TOKEN = re.compile(r"hf_\w+")
 # What the client raises where an answer is not what a Hub says.
 MISBEHAVIOUR = (
     ValueError,
@@ -66,22 +70,40 @@ def _refusal(error: hf_errors.HfHubHTTPError, asked: Asked) -> errors.SaeError:
     if isinstance(error, hf_errors.RepositoryNotFoundError) or status in (401, 404):
         return not_found(asked)
     if status == 403:
-        return _denied(asked)
+        return _denied(asked, _words_of(error))
     if status == 409:
         return errors.Conflict(f"{asked.repo_id} exists already.")
     if status == 412:
         return errors.TargetMoved(f"Somebody else has changed {asked.repo_id} meanwhile.")
+    if 400 <= status < 500 and status not in MAY_PASS:
+        return _refused(asked, status, _words_of(error))
     return _in_trouble(asked, status)
 
 
-def _denied(asked: Asked) -> errors.AccessDenied:
+def _denied(asked: Asked, words: str) -> errors.AccessDenied:
     if not asked.writes:
-        return errors.AccessDenied(f"This token may not read {asked.repo_id}.")
+        return errors.AccessDenied(f"This token may not read {asked.repo_id}.{words}")
     return errors.AccessDenied(
-        f"This token may not write to {asked.repo_id}.",
-        solution="Use a token that may: the page Hub tokens tells what each of yours is allowed, "
-        "and takes another one.",
+        f"The Hub does not let this token write to {asked.repo_id}.{words}",
+        solution="If it is the token, use another one: the page Hub tokens tells what each of "
+        "yours may.",
     )
+
+
+def _refused(asked: Asked, status: int, words: str) -> errors.SaeError:
+    """For a reason that asking again does not change."""
+    what = f"{asked.endpoint} refuses this request ({status}).{words}"
+    if asked.writes:
+        return errors.CannotPublish(what, solution="Change what the Hub names, then retry.")
+    return errors.HubMisbehaved(what)
+
+
+def _words_of(error: hf_errors.HfHubHTTPError) -> str:
+    """The Hub's own words, on one line, marked as such; nothing where it says none."""
+    words = "".join(c if c.isprintable() else " " for c in error.server_message or "")
+    words = TOKEN.sub("hf_…", " ".join(words.split()))
+    cut = f"{words[:MOST_WORDS]}…" if len(words) > MOST_WORDS else words
+    return f" The Hub says: “{cut}”" if cut else ""
 
 
 def _in_trouble(asked: Asked, status: int) -> errors.HubUnreachable:

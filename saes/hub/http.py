@@ -47,6 +47,12 @@ def origin_of(url: str) -> Origin:
     return parts.scheme, f"{parts.hostname}:{port}"
 
 
+def without_user(url: str) -> str:
+    """The same address without the name and password that a mirror's may hold: to be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 @dataclass(frozen=True)
 class Call:
     """What requests of a thread to the API are for. `sends`: files may go to the Hub's store."""
@@ -90,7 +96,10 @@ def _pin(request: httpx2.Request) -> None:
     _refuse_asking(origin_of(url), call.limits)
     left = max(0.1, call.end - time.monotonic())
     seconds = request.extensions.get("timeout", {})
-    request.extensions["timeout"] = {name: min(left, it or left) for name, it in seconds.items()}
+    limits = {name: min(left, it or left) for name, it in seconds.items()}
+    if call.sends and request.method == "POST":  # the Hub may be long at a commit of many files
+        limits["read"] = left
+    request.extensions["timeout"] = limits
 
 
 def _refuse_foreign(call: Call, request: httpx2.Request) -> None:
@@ -100,6 +109,8 @@ def _refuse_foreign(call: Call, request: httpx2.Request) -> None:
     """
     if not call.sends or request.method != "PUT":
         raise errors.HubMisbehaved("The Hub pointed to another host for its own answers.")
+    if call.origin[0] == "https" and request.url.scheme != "https":
+        raise errors.HubMisbehaved("The Hub pointed to a store that is not asked in secret.")
     refuse_inner_host(str(request.url), call.home)
     request.headers.pop("Authorization", None)
 
@@ -108,6 +119,8 @@ def _no_long_sleep(response: httpx2.Response) -> None:
     # huggingface_hub would sleep through Retry-After, however long, and 23 s through 5xx, inside
     # a page view. Those who can wait ask again themselves.
     origin = origin_of(str(response.request.url))
+    if origin != _call().origin:
+        refuse_inner_peer(response, _call().home)
     if response.status_code == 429:
         raise _limited(origin, _call().limits, response)
     # One of many parts of a file that is sent is sent again, not the whole file.

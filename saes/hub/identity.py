@@ -7,6 +7,7 @@ from typing import Any
 from saes.errors import HubMisbehaved
 
 READ, FINE = "read", "fineGrained"
+UNKNOWN = ""  # of tokens that an application was given (OAuth)
 WRITES_IN_ORG = ("write", "admin", "contributor")
 MOST = 500  # scopes and organizations that are looked at
 
@@ -42,7 +43,7 @@ class Identity:
     def of(cls, told: Any) -> "Identity":
         """From what whoami answers. Raises HubMisbehaved."""
         try:
-            token = told["auth"]["accessToken"]
+            token = told["auth"].get("accessToken") or {"role": UNKNOWN}
             orgs = {it["name"]: it.get("roleInOrg") or "" for it in told.get("orgs", [])[:MOST]}
             fine = (token.get("fineGrained") or {}).get("scoped", [])[:MOST]
             return cls(
@@ -63,6 +64,8 @@ class Identity:
 
     def describe(self) -> str:
         """What the token may, in words."""
+        if self.role == UNKNOWN:
+            return f"Of {self.name}. The Hub does not say what it may: it will decide."
         if self.role == READ:
             return f"Reads what {self.name} may read, and writes nothing."
         if self.role != FINE:
@@ -80,6 +83,8 @@ class Identity:
         `exists`: the repository is there; else it would be created.
         """
         owner = repo_id.partition("/")[0]
+        if self.role == UNKNOWN:
+            return ""
         if self.role == READ:
             return f"This token of {self.name} can only read: publishing needs one that may write."
         if owner != self.name and owner not in self.orgs:

@@ -15,6 +15,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub as hf
+
 FIRST, LONGEST = 5.0, 3600.0  # seconds
 MOST_BACKOFF = 300.0  # where the host does not say how long
 FORGOTTEN = 600.0  # seconds after a limit, the next one is a first one again
@@ -70,8 +72,21 @@ def _left(told: Mapping[str, float]) -> float:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a 429 asks to wait, as a number or a date; None where it asks nothing usable."""
-    value = headers.get("retry-after", "").strip()
+    """Seconds that a 429 asks to wait, as a number or a date, or until its RateLimit begins anew;
+    None where it asks nothing usable."""
+    told = _retry_after(headers.get("retry-after", "").strip())
+    return _until_reset(headers) if told is None else told
+
+
+def _until_reset(headers: Mapping[str, str]) -> float | None:
+    try:
+        told = hf.utils.parse_ratelimit_headers(headers)  # type: ignore[attr-defined]
+    except ValueError:  # a number of thousands of digits
+        return None
+    return min(float(told.reset_in_seconds), LONGEST) if told else None
+
+
+def _retry_after(value: str) -> float | None:
     if value.isascii() and value.isdigit():
         return min(float(value[:9]), LONGEST)
     try:

@@ -52,6 +52,18 @@ def test_s27_retry_after_is_a_whole_number_and_never_more_than_an_hour(said: str
         assert found == pytest.approx(expected, abs=0.01)
 
 
+RESET: dict[str, float | None] = {
+    '"api";r=0;t=255': 255, '"resolvers";r=0;t=9': 9, '"api";r=0;t=86400': 3600,
+    f'"api";r=0;t={"9" * 5000}': None, '"api";r=0;t=-5': None, "api": None, "": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", RESET)
+def test_s27_without_retry_after_the_limit_says_when_it_begins_anew(said: str) -> None:
+    assert limits.retry_after({"ratelimit": said}) == RESET[said]
+    assert limits.retry_after({"retry-after": "7", "ratelimit": said}) == 7
+
+
 @pytest.mark.parametrize(("ahead", "expected"), [(90, 90), (86400, 3600), (-90, None)])
 def test_s27_a_date_in_retry_after_is_so_many_seconds_away(
     ahead: float, expected: float | None
