@@ -5,11 +5,12 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.models import User
+from django.utils.functional import cached_property
 
-from saes import confirming, publications, vault
+from saes import confirming, parcels, publications, vault
 from saes.drafting import Wish
 from saes.errors import SaeError
-from saes.hub import RepoRef
+from saes.hub import Identity, RepoRef
 from saes.models import HubToken, Publication, Sae
 from saes.rehearsal import LICENSES, LONGEST_FOLDER, refuse_folder
 
@@ -20,7 +21,10 @@ VISIBILITIES = {"": None, "private": True, "public": False}
 class PublishForm(forms.Form):
     """Where SAEs go, and how. Its folders are fields of their own: `folder-<id>`."""
 
-    repo = forms.CharField(max_length=200)
+    repo = forms.CharField(
+        max_length=200,
+        error_messages={"required": "Name the repository, such as alice/my-saes."},
+    )
     license = forms.ChoiceField(
         choices=[("", "Choose one"), *LICENSES.items(), (KEEP, "Keep what the repository says")],
         error_messages={"required": "Choose the terms that others may use these SAEs under."},
@@ -46,7 +50,7 @@ class PublishForm(forms.Form):
         self.user, self.saes, self.stored = user, saes, vault.standing(user)
         choices = [(str(it.pk), str(it)) for it in self.stored]
         self.fields["token"].choices = [*choices, (ONCE, "")]  # type: ignore[attr-defined]
-        self.fields["token"].initial = choices[0][0] if choices else ONCE
+        self.fields["token"].initial = _first_that_writes(self.stored) or ONCE
         named = publications.wish_for(saes, "a/a").folders
         for sae in saes:
             self.fields[f"folder-{sae.id}"] = forms.CharField(
@@ -55,8 +59,27 @@ class PublishForm(forms.Form):
             )  # fmt: skip
 
     @property
-    def rows(self) -> list[tuple[Sae, forms.BoundField]]:
-        return [(sae, self[f"folder-{sae.id}"]) for sae in self.saes]
+    def rows(self) -> list[tuple[Sae, forms.BoundField, SaeError | None]]:
+        """Each SAE, its folder, and why it cannot be published."""
+        return [(sae, self[f"folder-{sae.id}"], self.refused.get(sae.id)) for sae in self.saes]
+
+    @cached_property
+    def refused(self) -> dict[str, SaeError]:
+        return {sae.id: error for sae in self.saes if (error := _refusal(sae))}
+
+    @property
+    def mistakes(self) -> list[tuple[str, str]]:
+        """The id of each field that is to be corrected, and what to call it."""
+        folders = {f"folder-{sae.id}": f"Folder of {sae.name}" for sae in self.saes}
+        return [
+            (self[name].id_for_label, folders.get(name) or str(self[name].label))
+            for name in self.errors if name in self.fields
+        ]  # fmt: skip
+
+    def refuse_token(self) -> None:
+        """The Hub does not know the one that was typed."""
+        if self.cleaned_data["token"] == ONCE:
+            self.add_error("secret", "The Hub does not know this token.")
 
     @property
     def one_time(self) -> HubToken | None:
@@ -94,12 +117,17 @@ class PublishForm(forms.Form):
             folder = data[name] = str(data.get(name, "")).strip("/")
             if name in self.errors:
                 continue
+            if not folder:
+                self.add_error(name, "Name a folder.")
+                continue
             try:
                 refuse_folder(folder)
             except SaeError as error:
                 self.add_error(name, f"{error} {error.next_step}")
             if folder.casefold() in taken:
-                self.add_error(name, "Another SAE goes to this folder.")
+                self.add_error(
+                    name, "Another SAE goes to this folder (capitals make no difference)."
+                )
             taken.add(folder.casefold())
 
     # --- what it means ---------------------------------------------------------------------------
@@ -123,6 +151,21 @@ class PublishForm(forms.Form):
         if before:
             vault.wipe_unused(before)
         return vault.keep_for_one_job(self.user, data["secret"])
+
+
+def _refusal(sae: Sae) -> SaeError | None:
+    """Why it has no form that SAELens loads."""
+    try:
+        parcels.refuse(sae)
+    except SaeError as error:
+        return error
+    return None
+
+
+def _first_that_writes(stored: Sequence[HubToken]) -> str:
+    """Where the Hub said of none that it may: the usual one."""
+    writes = [it for it in stored if it.identity and Identity.from_json(it.identity).may_write]
+    return str((writes or stored)[0].pk) if stored else ""
 
 
 def filled_from(wish: Wish, token: HubToken, *, user: User, saes: Sequence[Sae]) -> PublishForm:

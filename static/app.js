@@ -191,6 +191,16 @@
     boxes.forEach((box) => { box.checked = event.target.checked; });
   });
 
+  /* How many SAEs go on to be published: those ticked here, and those ticked on other pages. */
+  const count = () => {
+    const told = document.querySelector("[data-chosen]");
+    if (!told) return;
+    const chosen = all("#choose [name=sae]:is(:checked, [type=hidden])").length;
+    told.textContent = chosen ? `Continue with ${chosen} selected` : "Continue with the selected";
+  };
+  on("change", count);
+  on("htmx:afterSwap", count);
+
   /* What was rehearsed is what is published: with another form it has to be rehearsed again. */
   on("input", (event) => {
     if (!event.target.closest("[data-wish]")) return;
@@ -244,11 +254,11 @@
 
   /* A row that changes or moves keeps the focus: on the same place, or on the row's next one. */
   let focused = null;
-  on("focusin", ({ target }) => { focused = target.closest(".job, .activity-tools") && target.id; });
+  on("focusin", ({ target }) => { focused = target.closest(".job, .activity-tools, [data-publication]") && target.id; });
   const refocus = () => {
     if (!focused || document.activeElement !== document.body) return;
     const row = focused.replace(/-\w+$/, "");
-    (document.getElementById(focused) ?? document.querySelector(`[id="${row}"] a`))?.focus();
+    (document.getElementById(focused) ?? document.querySelector(`[id="${row}"] :is(a, button)`))?.focus();
   };
   on("htmx:afterSwap", refocus);
   on("htmx:oobAfterSwap", refocus);

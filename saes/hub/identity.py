@@ -77,6 +77,11 @@ class Identity:
         told += [f"reads {_listed(read)}"] if read else []
         return f"Fine-grained: {', '.join(told)}."
 
+    @property
+    def may_write(self) -> bool:
+        """Somewhere, as far as the Hub says."""
+        return self.role != READ and (self.role != FINE or any(it.writes for it in self.scopes))
+
     def why_not_write(self, repo_id: str, *, exists: bool) -> str:
         """A sentence where the token may not write there; empty where nothing speaks against it.
 

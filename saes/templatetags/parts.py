@@ -191,7 +191,8 @@ def announcement(sae: Sae, job: Job | None) -> str:
 def took(job: Job) -> str:
     if job.started_at is None or job.ended_at is None:
         return "–"
-    return duration((job.ended_at - job.started_at).total_seconds())
+    seconds = (job.ended_at - job.started_at).total_seconds()
+    return duration(seconds) if seconds >= 1 else "under a second"
 
 
 # --- the Hub --------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Publishing: choose SAEs, say where to, see what would happen, confirm it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -26,7 +26,8 @@ PAGE_SIZE = 50
 def publish(request: Request) -> HttpResponse:
     """Choose SAEs; or, with those that the address names, say where they go."""
     asked = request.GET
-    if not asked.keys() & {"sae", "training", "publication"}:
+    named = asked.keys() & {"sae", "training", "publication"}
+    if "look" in asked or not named:
         return _choose(request)
     try:
         saes, initial = _asked_for(request)
@@ -48,11 +49,17 @@ def _asked_for(request: Request) -> tuple[list[Sae], dict[str, Any]]:
 
 def _choose(request: Request) -> HttpResponse:
     search = request.GET.get("search", "")[:200].replace("\0", "")
-    found = queries.publishable(search)
+    found = queries.publishable(search).prefetch_related("files")
     page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
     part = "saes/publish_choose.html#results" if request.htmx else "saes/publish_choose.html"
     any_saes = bool(page.paginator.count) or queries.publishable().exists()
-    return show(request, part, page=page, search=search, any_saes=any_saes)
+    here = {sae.id for sae in page}
+    chosen = [it for it in dict.fromkeys(request.GET.getlist("sae")) if it.isprintable()]
+    return show(
+        request, part, page=page, search=search, any_saes=any_saes, chosen=chosen[:MOST_SAES],
+        chosen_elsewhere=[it for it in chosen[:MOST_SAES] if it not in here],
+        none_chosen="go" in request.GET,
+    )  # fmt: skip
 
 
 def _named(ids: Sequence[str]) -> list[Sae]:
@@ -91,7 +98,7 @@ def rehearse(request: Request) -> HttpResponse:
     except SaeError as error:
         return show_error(request, error)
     form = PublishForm(request.POST, user=request.user, saes=saes)
-    if not form.is_valid():
+    if not form.is_valid() or form.refused:
         return _page(request, form, status=422)
     return _rehearsed(request, form, form.token_row())
 
@@ -105,6 +112,7 @@ def _rehearsed(
         told = publications.rehearse(request.user, form.saes, wish, token)
     except BadToken as error:
         vault.wipe_unused(token)
+        form.refuse_token()
         return _page(request, form, status=error.status, problem=error)
     except SaeError as error:
         return _page(request, form, token, status=error.status, problem=error)
@@ -135,20 +143,11 @@ def _page(
     answer = show(
         request, part, status=422 if request.htmx and status >= 400 else status, form=form,
         problem=problem, one_time=one_time, kept=confirming.hide(one_time) if one_time else "",
-        refused=[] if "told" in more else list(_refused(form.saes)), **more,
+        **more,
     )  # fmt: skip
     if problem:
         tell_when(answer, problem)
     return answer
-
-
-def _refused(saes: Sequence[Sae]) -> Iterator[tuple[Sae, SaeError]]:
-    """Those that have no form that SAELens loads, and why."""
-    for sae in saes:
-        try:
-            parcels.refuse(sae)
-        except SaeError as error:
-            yield sae, error
 
 
 # --- confirming -----------------------------------------------------------------------------------
@@ -169,7 +168,10 @@ def start(request: Request) -> HttpResponse:
         return _page(request, form, token, status=422)
     typed = request.POST.get("typed", "").strip() == seen.wish.repo_id
     if seen.public and not typed:
-        return _rehearsed(request, form, token, seen, status=422, mistyped=True)
+        return _rehearsed(
+            request, form, token, seen, status=422, mistyped=True,
+            typed=request.POST.get("typed", "")[:200],
+        )  # fmt: skip
     try:
         _, job = publications.publish(
             request.user, saes, seen.wish, token, confirmed=typed, digest=seen.digest

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from saes import jobs, roles, vault
 from saes.models import HubToken, Job, Publication, Sae
+from saes.templatetags.publishing import announced
 from tests.hub import LocalHub
 from tests.views.conftest import TARGET, WRITER, published, signed_in
 from tests.views.people import somebody
@@ -225,3 +227,41 @@ def test_every_drawing_of_a_kind_of_job_exists() -> None:
     drawings = (ROOT / "static" / "icons.svg").read_text()
     assert set(KINDS) == set(Job.Kind)
     assert all(f'id="{name}"' in drawings for name in KINDS.values())
+
+
+def test_a_list_with_something_on_its_way_looks_again(client: Client, job: Job) -> None:
+    for path in ("/publish/history/", f"/saes/{job.sae_id}/"):
+        assert "data-poll" in client.get(path).content.decode(), path
+    assert '<meta http-equiv="refresh"' in client.get("/publish/history/").content.decode()
+    Job.objects.update(state=Job.State.FAILED)
+    for path in ("/publish/history/", f"/saes/{job.sae_id}/"):
+        assert "data-poll" not in client.get(path).content.decode(), path
+
+
+def test_what_is_announced_changes_at_each_quarter(job: Job) -> None:
+    assert job.publication is not None
+    said = []
+    for progress in (3.0, 26.0, 49.0, 51.0):
+        job.publication.jobs.update(state=Job.State.RUNNING, progress=progress)
+        said.append(announced(Publication.objects.get(id=job.publication_id)))
+    assert [it.partition(", ")[2] for it in said] == ["", "25 %", "25 %", "50 %"]
+
+
+def test_a_pull_request_counts_as_proposed(client: Client, job: Job, page: str) -> None:
+    Publication.objects.update(
+        verified_at=timezone.now(), commit="a" * 40, pull_request="https://hub.example/x/pulls/1"
+    )
+    assert "Proposed" in client.get(page).content.decode()
+    assert "Proposed" in client.get("/publish/history/").content.decode()
+
+
+def test_nothing_is_called_visible_before_it_is_there(client: Client, job: Job, page: str) -> None:
+    Publication.objects.update(public=True, created=True)
+    Job.objects.update(
+        state=Job.State.CANCELLED, error_message="Cancelled.", error_code="cancelled"
+    )
+    text = client.get(page).content.decode()
+    assert "everybody may see it" not in text and "once it is verified" in text
+    assert "was created for it, and is empty and private" in text
+    assert "Rehearse again" in text and text.count("Cancelled") == 2  # what it is, and is announced
+    assert "everybody" not in client.get("/publish/history/").content.decode()

@@ -11,6 +11,7 @@ from django.core import signing
 from django.test import Client
 
 from saes import confirming, jobs, roles, vault
+from saes.hub import Identity
 from saes.models import HubToken, Job, Publication, Sae, Training
 from tests.hub import LocalHub, faults
 from tests.views.conftest import READER, TARGET, WRITER, asked, published, sealed, signed_in
@@ -79,7 +80,67 @@ def test_an_sae_without_a_saelens_form_has_no_button_and_says_why(
     assert "cannot be published" in words(client.get(f"/publish/?sae={whole_sae.id}"))
 
 
+def test_what_is_ticked_stays_over_searches_and_pages(
+    client: Client, whole_saes: list[Sae]
+) -> None:
+    first, second = whole_saes
+    Sae.objects.filter(id=second.id).update(name="quite another name")
+    chosen = {"sae": [first.id, second.id], "look": "1"}
+    page = client.get("/publish/", {**chosen, "search": "quite another"}).content.decode()
+    assert f'<input type="hidden" name="sae" value="{first.id}">' in page
+    assert re.search(f'value="{second.id}" checked', page)
+    assert "Continue with 2 selected" in page and "1 selected on other pages" in page
+    form = client.get("/publish/", {"sae": [first.id, second.id], "go": "1"}).content.decode()
+    assert f"/publish/?look=1&amp;sae={first.id}&amp;sae={second.id}" in form
+
+
+def test_nothing_ticked_is_said(client: Client, whole_sae: Sae) -> None:
+    answer = client.get("/publish/?go=1")
+    assert 'role="alert"' in answer.content.decode() and "Choose at least one SAE." in words(answer)
+    assert "Choose at least one" not in words(client.get("/publish/"))
+
+
+def test_what_cannot_be_published_is_left_out_by_a_link(
+    client: Client, whole_saes: list[Sae], writer: HubToken
+) -> None:
+    kept, temporal = whole_saes
+    Sae.objects.filter(id=temporal.id).update(architecture="temporal")
+    for answer in (
+        client.get("/publish/", {"sae": [kept.id, temporal.id]}),
+        rehearsed(client, kept, temporal),
+    ):
+        page = answer.content.decode()
+        assert f'/publish/?sae={kept.id}&amp;">Leave it out' in page
+        assert "1 of these SAEs cannot be published" in words(answer)
+        assert words(answer).count("has no place for it") == 1
+
+
+def test_sizes_are_of_what_is_sent(client: Client, whole_sae: Sae) -> None:
+    Sae.objects.filter(id=whole_sae.id).update(file_size_bytes=123_456_789)
+    for path in ("/publish/", f"/publish/?sae={whole_sae.id}"):
+        assert "123" not in words(client.get(path)).replace(whole_sae.id, "")
+
+
 # --- the form -------------------------------------------------------------------------------------
+
+
+def test_each_mistake_is_a_link_to_its_field(client: Client, whole_sae: Sae) -> None:
+    data = asked(whole_sae, secret=WRITER, license="")
+    data[f"folder-{whole_sae.id}"] = "../up"
+    page = client.post("/publish/rehearse/", data).content.decode()
+    for field in ("license", f"folder-{whole_sae.id}"):
+        assert f'<a href="#id_{field}">' in page and f'id="id_{field}"' in page
+
+
+def test_the_token_that_may_write_is_chosen_first(
+    client: Client, owner: User, whole_sae: Sae
+) -> None:
+    writes = vault.keep(owner, WRITER, "writes")
+    reads = vault.keep(owner, READER, "reads")
+    for row, role in ((writes, "write"), (reads, "read")):
+        HubToken.objects.filter(pk=row.pk).update(identity=Identity("alice", role).to_json())
+    page = client.get(f"/publish/?sae={whole_sae.id}").content.decode()
+    assert re.search(rf'name="token" value="{writes.pk}" checked', page)
 
 
 @pytest.mark.parametrize(
