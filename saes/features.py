@@ -9,11 +9,9 @@ from urllib.parse import quote
 import numpy as np
 
 from saes import bundles, converter, services
-from saes.errors import DataMissing, NotReady, SaeError, UnsupportedArchitecture
-from saes.formats import FolderSource
-from saes.formats.files.containers import read_safetensors
-from saes.formats.saelens import SPARSITY
-from saes.models import Sae, SaeFile
+from saes.errors import DataMissing, NotReady, UnsupportedArchitecture
+from saes.models import Sae
+from saes.sparsity import sparsity_of
 from saes.tensors import Floats, LazyTensor
 
 AT_ONCE = 1 << 20  # numbers of the decoder that are in memory at a time
@@ -34,12 +32,13 @@ class Features:
         if not indices:
             return []
         part = slice(indices.start, indices.stop)
+        told = sparsity_of(self.sae, self.count)
         with _reading(self.sae):
             columns = {
                 "decoder_norm": _norms(self._tensors["W_dec"], part),
                 "encoder_bias": _slice(self._tensors.get("b_enc"), part),
                 "threshold": _slice(self._tensors.get("threshold"), part),
-                "log_sparsity": _slice(self._sparsity(), part),
+                "log_sparsity": _slice(told.values if told else None, part),
             }
         return [
             {
@@ -51,20 +50,6 @@ class Features:
             }
             for place, index in enumerate(indices)
         ]
-
-    def _sparsity(self) -> LazyTensor | None:
-        """How often each fires, log10, where its author published that beside the weights."""
-        shelf = self.sae.files.filter(kind=SaeFile.Kind.SOURCE, path__endswith=f"/{SPARSITY}")
-        row = shelf.first()
-        if row is None:
-            return None
-        try:
-            source = FolderSource(services.library().source(self.sae.id))
-            file = read_safetensors(source, row.path.removeprefix("source/"))
-            found = file.tensor(source, "sparsity") if "sparsity" in file.members else None
-        except SaeError:
-            return None  # no part of the SAE: a broken one takes nothing else away
-        return found if found is not None and found.shape == (self.count,) else None
 
 
 @contextmanager

@@ -9,17 +9,19 @@ from typing import Any
 
 from saes import bundles, cards, services
 from saes.errors import CannotRepresent
+from saes.formats import saelens
 from saes.hub import RemoteFile
 from saes.known_models import is_hub_id, name_on_hub
 from saes.local_paths import is_local, without_local
 from saes.models import Sae, SaeFile
+from saes.sparsity import sparsity_of
 
 FORMAT = "saelens"
 TRAINING = ("training_id", "name", "model_name", "step", "total_steps", "final_loss", "final_l0",
             "started_at", "completed_at")  # fmt: skip
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+CONFIG, WEIGHTS, SPARSITY = saelens.CFG, saelens.WEIGHTS, saelens.SPARSITY
 PASSPORT, README = "sae_passport.json", "README.md"
-NAMES = (CONFIG, WEIGHTS, PASSPORT)  # of an SAE, in its folder
+NAMES = (CONFIG, WEIGHTS, PASSPORT)  # of each SAE, in its folder
 LENGTH = 8  # bytes that say how long the header of a safetensors file is
 
 
@@ -67,11 +69,18 @@ def pieces_of(sae: Sae, folder: str) -> list[Piece]:
     if not rows:
         return [Piece(f"{folder}/{name}") for name in NAMES]
     found = [
-        Piece(f"{folder}/{name}", home / rows[name].path, rows[name].size, rows[name].sha256)
-        for name in (CONFIG, WEIGHTS)
+        Piece(f"{folder}/{name}", home / row.path, row.size, row.sha256)
+        for name, row in files_of(sae, rows).items()
     ]
     text = json.dumps(passport(sae, rows), indent=2, ensure_ascii=False) + "\n"
     return [*found, Piece.of_text(f"{folder}/{PASSPORT}", text)]
+
+
+def files_of(sae: Sae, rows: Mapping[str, SaeFile]) -> dict[str, SaeFile]:
+    """Its SAELens form, and how often its features fire, if its author published that."""
+    told = sparsity_of(sae, sae.d_sae or 0)
+    beside = {SPARSITY: told.row} if told and told.alone else {}
+    return {**rows, **beside} if rows else {}
 
 
 def refuse(sae: Sae) -> None:
@@ -119,7 +128,9 @@ def passport(sae: Sae, rows: Mapping[str, SaeFile]) -> dict[str, Any]:
                 "certificate": rows[WEIGHTS].certificate if rows else None,
             },
         ],  # fmt: skip
-        "files": {name: {"size": it.size, "sha256": it.sha256} for name, it in rows.items()},
+        "files": {
+            name: {"size": it.size, "sha256": it.sha256} for name, it in files_of(sae, rows).items()
+        },
         "facts": {
             name: kept for name, it in sae.facts.items() if "value" in (kept := without_local(it))
         },

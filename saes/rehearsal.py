@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from saes import parcels
+from saes.cautions import cautions_of
 from saes.drafting import Draft, Target, Wish, drafted, target_of, weights_of
 from saes.errors import (
     AccessDenied,
@@ -22,17 +23,14 @@ from saes.errors import (
     SaeError,
     WrongVisibility,
 )  # fmt: skip
-from saes.hub import Hub, Identity, RepoRef, front_matter
+from saes.hub import Hub, Identity
 from saes.models import Sae
-from saes.parcels import NAMES, README, WEIGHTS, Piece, entry_of
+from saes.parcels import NAMES, README, SPARSITY, Piece
 from saes.safe_names import why_unsafe
 
 MOST_SAES = 1000
-MANY_FILES = 100  # of one commit: above it, the Hub takes its time
-MOST_SOURCES = 10  # repositories that are asked for, whether everybody can see them
 LONGEST_FOLDER = 300
 TOP = {README.casefold(), ".gitattributes"}  # files beside the folders
-FILES = {".csv", ".json", ".jsonl", ".parquet", ".txt", ".zst", ".arrow", ".safetensors", ".pt"}
 _FOLDER = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 LICENSES = {
     "apache-2.0": "Apache 2.0", "mit": "MIT", "cc-by-4.0": "CC BY 4.0",
@@ -154,7 +152,7 @@ def rehearse(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Rehearsal:
     target = target_of(hub, wish.repo_id)
     draft = drafted(saes, wish, target)
     refusals = list(_refusals(wish, target, identity))
-    warnings = [*_warnings(saes, wish, target, draft), *_about_names(saes, wish, hub)]
+    warnings = list(cautions_of(saes, wish, target, draft, hub, identity))
     try:
         warnings += hub.check_card(draft.readme)
     except BadCard as error:
@@ -184,7 +182,7 @@ def _refuse_in_the_way(folders: Sequence[str]) -> None:
     """Raises CannotPublish where something would be both a folder and a file, or two folders."""
     if len(set(folders)) < len(folders):
         raise CannotPublish("Two SAEs would go to the same folder.")
-    files = {f"{folder}/{name}" for folder in folders for name in NAMES} | TOP
+    files = {f"{folder}/{name}" for folder in folders for name in (*NAMES, SPARSITY)} | TOP
     for folder in folders:
         above = (it.as_posix() for it in PurePosixPath(folder, "x").parents)
         if both := next((it for it in above if it in files), ""):
@@ -230,49 +228,3 @@ def _wrong_visibility(wish: Wish, target: Target) -> Iterator[SaeError]:
     hidden = target.listing is not None and target.listing.private
     if hidden and wish.private is False and wish.as_pull_request:
         yield CannotPublish("A pull request does not make a repository public.")
-
-
-def _warnings(saes: Sequence[Sae], wish: Wish, target: Target, draft: Draft) -> Iterator[str]:
-    data = front_matter.read(draft.readme)
-    if not data.get("license"):
-        yield "No license is named: nobody knows what they may do with these SAEs."
-    before = front_matter.read(target.readme)
-    if before.get("license") and wish.license and before["license"] != wish.license:
-        yield f"The license of the repository changes from {before['license']} to {wish.license}."
-    if data.get("library_name") != "saelens":
-        yield f"The card keeps library_name {data.get('library_name')!r}: the Hub shows no SAELens."
-    unknown = sorted({sae.model_name or "unknown" for sae in saes} - _known(saes))
-    if unknown:
-        yield f"The Hub's name of the model ({', '.join(unknown)}) is not known: no link to it."
-    if foreign := _sources(saes, wish):
-        yield f"Files come from {', '.join(foreign)}: does its license let you publish them?"
-    if len(draft.pieces) > MANY_FILES:
-        yield f"{len(draft.pieces):,} files are a large commit: the Hub may take minutes for it."
-    for name in target.listing.files if target.listing else ():
-        if name.rpartition("/")[2] == ".gitignore":
-            yield f"`{name}` of {wish.repo_id} may keep files from being sent."
-    replaced = [it for it in changes_of(draft, target) if it.action == Action.CHANGED]
-    weights = sum(it.name.endswith(f"/{WEIGHTS}") for it in replaced)
-    if weights:
-        yield f"Weights that are there are replaced in {weights:,} folder(s)."
-
-
-def _sources(saes: Sequence[Sae], wish: Wish) -> list[str]:
-    """Other repositories that files come from."""
-    return sorted({it.hf_repo_id for it in saes if it.hf_repo_id} - {wish.repo_id})
-
-
-def _about_names(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Iterator[str]:
-    """Names that card and passport tell, and that are perhaps not for everybody."""
-    for name in _sources(saes, wish)[:MOST_SOURCES]:
-        try:
-            hub.anonymous().resolve(RepoRef(name))
-        except (RepositoryNotFound, AccessDenied):
-            yield f"Card and passport name {name}, which not everybody can see."
-    for text in sorted({text for sae in saes for text in parcels.names_of(sae)}):
-        if text.count("/") > 1 or PurePosixPath(text).suffix in FILES:
-            yield f"Card and passport name `{text}`: is that a path of yours?"
-
-
-def _known(saes: Sequence[Sae]) -> set[str]:
-    return {sae.model_name for sae in saes if entry_of(sae, "", Piece("")).base_model}

@@ -84,7 +84,7 @@ def test_an_sae_is_rehearsed_and_published_end_to_end(
     expect(page.get_by_role("heading", level=1)).to_have_text("Publish to the Hub")
     rehearse(page, sae_page)
     told = page.get_by_role("region", name="What would happen")
-    expect(told).to_contain_text(f"Only those who may see {TARGET}.")
+    expect(told).to_contain_text(f"Only those who may see {TARGET} will see this.")
     expect(told.get_by_role("table").first).to_contain_text("sae_weights.safetensors")
     expect(page.locator("#id_secret")).to_have_value("")
     page.get_by_role("button", name="Publish", exact=True).click()
@@ -182,10 +182,12 @@ def test_it_tells_bytes_while_they_go_up_and_is_paused_and_resumed(
     live = page.locator(".live")
     expect(live).to_contain_text(re.compile(r"\d+ of \d+ kB"), timeout=SOON)
     expect(live).to_contain_text("Uploading")
-    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Pause").focus()
+    page.keyboard.press("Enter")
     expect(live).to_have_attribute("data-state", "paused", timeout=SOON)
     app_hub.faults.clear()
-    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Resume")).to_be_focused()  # nobody loses their place
+    page.keyboard.press("Enter")
     is_published(page, app_hub)
 
 
@@ -240,5 +242,12 @@ def test_all_of_a_page_are_chosen_at_once(browsing: Browsing, sae_page: str) -> 
     boxes = page.locator("input[name=sae]")
     page.get_by_label("Select all of this page").check()
     assert all(box.is_checked() for box in boxes.all()) and boxes.count() > 0
+    go_on = page.get_by_role("button", name=f"Continue with {boxes.count()} selected")
+    expect(go_on).to_be_visible()
+    page.get_by_role("searchbox").fill("nothing is called like this")
+    expect(page.get_by_text("No SAE matches")).to_be_visible(timeout=SOON)
+    page.get_by_role("searchbox").fill("")
+    expect(go_on).to_be_visible(timeout=SOON)
+    page.get_by_label("Select all of this page").check()
     page.get_by_label("Select all of this page").uncheck()
     assert not any(box.is_checked() for box in boxes.all())

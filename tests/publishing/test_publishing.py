@@ -1,8 +1,11 @@
 """Publishing to a hub over real sockets: what arrives, and what stays."""
 
 import json
+from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from saes import converter, publications, services
 from saes.errors import CannotPublish
@@ -210,3 +213,44 @@ def test_a_pull_request_leaves_main_alone(sae: Sae, hub: LocalHub) -> None:
     repo = hub.repo(REPO)
     assert repo.sha == before and row.commit == repo.refs["refs/pr/1"]
     assert "/discussions/1" in row.pull_request
+
+
+# --- how often features fire ----------------------------------------------------------------------
+
+
+def with_sparsity(hub: LocalHub, values: "np.ndarray[Any, Any]", **more: Any) -> Sae:
+    beside = save({"sparsity": values, **more})
+    hub.add_repo("someone/told", {**made_sae(9), "sparsity.safetensors": beside})
+    return brought_in("someone/told")
+
+
+def test_how_often_features_fire_goes_along_where_its_author_said(hub: LocalHub) -> None:
+    values = np.linspace(-6, 0, 1024, dtype=np.float32)
+    published(with_sparsity(hub, values))
+    files = held(hub.repo(REPO))
+    assert np.array_equal(load(files["layer_0/sparsity.safetensors"])["sparsity"], values)
+    passport = json.loads(files["layer_0/sae_passport.json"])
+    assert passport["files"].keys() == {*SENT - {"sae_passport.json"}, "sparsity.safetensors"}
+
+
+@pytest.mark.parametrize("more", [{}, {"another": np.zeros(3, np.float32)}])
+def test_of_other_features_or_with_other_tensors_it_stays_here(
+    hub: LocalHub, more: dict[str, Any]
+) -> None:
+    count = 1024 if more else 7
+    published(with_sparsity(hub, np.zeros(count, np.float32), **more))
+    assert "layer_0/sparsity.safetensors" not in held(hub.repo(REPO))
+
+
+def test_what_stays_beside_new_weights_is_warned_of(sae: Sae, hub: LocalHub) -> None:
+    there = {"layer_0/sae_weights.safetensors": b"x", "layer_0/sparsity.safetensors": b"x"}
+    hub.add_repo(REPO, there, private=True)
+    told = publications.rehearse(None, [sae], wish(sae)).warnings
+    assert any("`layer_0/sparsity.safetensors` stay as they are" in it for it in told)
+
+
+def test_an_open_pull_request_is_told_before_another_one_is_opened(sae: Sae, hub: LocalHub) -> None:
+    hub.add_repo(REPO, {"README.md": b"# Mine\n"}, private=True)
+    first = published(sae, as_pull_request=True)
+    told = publications.rehearse(None, [sae], wish(sae, as_pull_request=True)).warnings
+    assert any(first.pull_request in it for it in told)
