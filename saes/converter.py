@@ -15,7 +15,7 @@ from saes.certificate import Certificate, compare, same_bits
 from saes.errors import BrokenFile, CannotRepresent, CertificateFailed, Conflict, SaeError
 from saes.formats import FolderSource, by_slug, identify, mistudio_training, only_sae
 from saes.formats.architectures import NOT_PLAIN
-from saes.formats.base import Given, Sae, SaeInfo, Source, WritableFormat
+from saes.formats.base import Given, Sae, SaeInfo, Source, WritableFormat, from_run
 from saes.formats.given import cleaned, dtype_code, refuse_missing
 from saes.known_models import check_dimensions, infer_model_from_dimensions
 from saes.progress import Reporter, Silent, Stage, Stopped
@@ -150,7 +150,9 @@ def load(
         "repo_id": repo_id,
         "files": list(info.files),
     }
-    sae = replace(sae, provenance={**origin, **(provenance or {})})
+    told = {**origin, **(provenance or {})}
+    facts_told = from_run(sae.info.facts, told.get("training", {}))
+    sae = replace(sae, info=replace(sae.info, facts=facts_told), provenance=told)
     dtype = cleaned(facts).get("dtype")
     return _as_dtype(sae, dtype_code(dtype)) if dtype else sae
 

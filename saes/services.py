@@ -11,7 +11,7 @@ from django.utils import timezone
 from saes import converter, mounted, vault
 from saes.errors import Conflict, DataMissing, NotFound, NotReady, SaeError
 from saes.formats import FORMATS
-from saes.formats.base import Fact, Origin, SaeInfo, WritableFormat
+from saes.formats.base import Fact, Origin, SaeInfo, WritableFormat, from_run
 from saes.formats.given import cleaned
 from saes.formats.mistudio import rewrite_metadata
 from saes.hub import Hub, Limits
@@ -60,8 +60,8 @@ def describe(sae: Sae, info: SaeInfo) -> None:
     """Store what config and headers told, and the columns that lists filter by."""
     sae.format = info.format
     sae.facts = {
-        name: {"value": fact.value, "origin": str(_origin_of(sae, name, fact))}
-        for name, fact in info.facts.items()
+        name: {"value": fact.value, "origin": str(fact.origin)}
+        for name, fact in from_run(info.facts, sae.trained).items()
         if fact.value is not None
     }
     sae.tensors = [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in info.tensors]
@@ -70,13 +70,6 @@ def describe(sae: Sae, info: SaeInfo) -> None:
     for column in _NUMBERS:
         setattr(sae, column, info.get(column))
     sae.save(update_fields=[*_DESCRIBED, "updated_at"])
-
-
-def _origin_of(sae: Sae, name: str, fact: Fact) -> Origin:
-    """What the run's record told is stated to the formats, but by no user."""
-    told = sae.trained.get("facts", {})
-    from_run = fact.origin == Origin.USER and name in told and told[name] == fact.value
-    return Origin.TRAINING if from_run else fact.origin
 
 
 def record_file(sae: Sae, kind: SaeFile.Kind, written: Written, verified_against: str = "") -> None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -44,6 +44,17 @@ def as_facts(origin: Origin, values: Mapping[str, Any]) -> dict[str, Fact]:
 
 
 Given = Mapping[str, Any]  # what the user states, by fact name; it outranks everything else
+
+
+def from_run(facts: Mapping[str, Fact], training: Mapping[str, Any]) -> dict[str, Fact]:
+    """What the record of a run told is stated to the formats, but by no user."""
+    told = training.get("facts", {})
+    return {
+        name: replace(it, origin=Origin.TRAINING)
+        if it.origin == Origin.USER and name in told and told[name] == it.value
+        else it
+        for name, it in facts.items()
+    }
 
 
 class Tree:

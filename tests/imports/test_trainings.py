@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from saes import imports, jobs, trainings
+from saes import imports, jobs, services, trainings
 from saes.errors import TrainingNotCompleted
 from saes.models import Sae, Training
 from tests.imports.test_files import assert_ready
@@ -60,6 +60,9 @@ def test_every_sae_of_a_run_becomes_ready(sample: str, settings: Settings) -> No
         origins = {name: fact["origin"] for name, fact in sae.facts.items()}
         assert origins["model_name"] == "training"
         assert "user" not in origins.values()
+        # What is exported and published of it says the same.
+        stored = (services.library().native(sae.id) / "metadata.json").read_text()
+        assert {it["origin"] for it in json.loads(stored)["facts"].values()} == {*origins.values()}
     assert imports.import_training(None, training, items).jobs == []
 
 
