@@ -19,6 +19,7 @@ from saes.hub.network import refuse_inner_host, refuse_inner_peer, tls
 
 CONNECT = 10.0  # seconds
 TIMEOUT = httpx2.Timeout(30, connect=CONNECT)
+WORKING = 600.0  # seconds in which a POST that writes is answered: a commit may name thousands
 MOST_BYTES = 64 * 2**20  # of one answer of the API: a page of 1,000 files has half a MB
 STALLED = 20.0  # seconds in which a body's connection brings next to nothing: it is given up
 NEXT_TO_NOTHING = 20 * 1024  # bytes
@@ -88,8 +89,15 @@ def _pin(request: httpx2.Request) -> None:
     if origin_of(url) != call.origin:
         _refuse_foreign(call, request)
     _refuse_asking(origin_of(url), call.limits)
+    _bound(call, request)
+
+
+def _bound(call: Call, request: httpx2.Request) -> None:
     left = max(0.1, call.end - time.monotonic())
-    seconds = request.extensions.get("timeout", {})
+    seconds = dict(request.extensions.get("timeout", {}))
+    if call.sends and request.method == "POST":
+        # Whoever hangs up on a Hub that commits loses the answer, not the commit.
+        seconds["read"] = WORKING
     request.extensions["timeout"] = {name: min(left, it or left) for name, it in seconds.items()}
 
 
