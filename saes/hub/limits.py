@@ -18,6 +18,8 @@ from typing import Any
 FIRST, LONGEST = 5.0, 3600.0  # seconds
 MOST_BACKOFF = 300.0  # where the host does not say how long
 FORGOTTEN = 600.0  # seconds after a limit, the next one is a first one again
+# A limit of the header RateLimit that is used up: r are left, t seconds until there are new ones.
+_USED_UP = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,25 @@ def _left(told: Mapping[str, float]) -> float:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a 429 asks to wait, as a number or a date; None where it asks nothing usable."""
+    """Seconds that a 429 asks to wait; None where it asks nothing usable."""
+    asked = _retry_after(headers)
+    return _reset(headers) if asked is None else asked
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """By the header of this name, as a number or a date."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return min(float(value[:9]), LONGEST)
     try:
         then = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     seconds = (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() - time.time()
     return min(seconds, LONGEST) if seconds > 0 else None
+
+
+def _reset(headers: Mapping[str, str]) -> float | None:
+    """By the header RateLimit, of which there may be one for each kind of question."""
+    resets = _USED_UP.findall(headers.get("ratelimit", ""))
+    return min(max(map(float, resets)), LONGEST) if resets else None

@@ -12,6 +12,7 @@ import pytest
 
 from saes import errors
 from saes.hub import Committed, Hub, Outgoing, RepoRef, Shipment, http
+from saes.hub.limits import retry_after
 from saes.patience import TRANSIENT
 from tests.hub import LocalHub, faults, upload_faults
 from tests.hub.faults import Action
@@ -168,3 +169,39 @@ def test_a_store_that_found_its_address_too_old_is_asked_again(ours: Hub, hub: L
         sent(ours, hub, LARGE)
     hub.url_lifetime = 3600
     assert sent(ours, hub, LARGE).commit
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+# Retry-After and RateLimit, and the seconds that are waited; None: as if the Hub had said nothing.
+LIMITS: list[tuple[str, str, float | None]] = [
+    ("", '"api";r=0;t=255', 255),
+    ("soon", '"api" ; r = 0 ; t = 255', 255),
+    ("40", '"api";r=0;t=255', 40),
+    *((f"Thu, 01 Jan 2026 00:00:00 +{'9' * many}", '"api";r=0;t=255', 255) for many in (30, 9_000)),
+    ("", '"pages";r=7;t=900, "api";r=0;t=30', 30),
+    ("", '"pages";r=0;t=20, "api";r=0;t=30', 30),
+    ("", '"api";r=5;t=255', None),
+    ("", '"api";r=0;t=86400', 3600),
+    ("", '"api";r=0;t=' + "9" * 9_000, 3600),
+    *(("", value, None) for value in (
+        "", "api", '"api";r=0;t=-5', '"api";r=0;t=soon', '"api";r=0;t=', ";" * 9_000,
+        '"api";r=' + " " * 9_000, '"api";r=0;t=\u0664\u0660',
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("after", "limit", "seconds"), LIMITS)
+def test_without_a_usable_retry_after_the_limits_own_reset_counts(
+    after: str, limit: str, seconds: float | None
+) -> None:
+    headers = httpx2.Headers({"Retry-After": after, "RateLimit": limit}, encoding="utf-8")
+    assert retry_after(headers) == seconds
+
+
+def test_a_rate_limit_of_the_hub_is_waited_for_until_its_reset(hub: LocalHub, ours: Hub) -> None:
+    told = {"RateLimit": '"api";r=0;t=255', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+    hub.faults.add("/api/whoami", faults.status(429, told), times=None)
+    with pytest.raises(errors.RateLimited, match="wait 255 s") as limited:
+        ours.whoami()
+    assert limited.value.retry_after == 255
