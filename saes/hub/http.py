@@ -15,7 +15,7 @@ import huggingface_hub as hf
 
 from saes import errors
 from saes.hub.limits import Limits, retry_after
-from saes.hub.network import refuse_inner_host, refuse_inner_peer, tls
+from saes.hub.network import refuse_downgrade, refuse_inner_host, refuse_inner_peer, tls
 
 CONNECT = 10.0  # seconds
 TIMEOUT = httpx2.Timeout(30, connect=CONNECT)
@@ -108,8 +108,14 @@ def _refuse_foreign(call: Call, request: httpx2.Request) -> None:
     """
     if not call.sends or request.method != "PUT":
         raise errors.HubMisbehaved("The Hub pointed to another host for its own answers.")
+    refuse_downgrade(str(request.url), call.home)
     refuse_inner_host(str(request.url), call.home)
     request.headers.pop("Authorization", None)
+
+
+def _refuse_foreign_peer(response: httpx2.Response) -> None:
+    if origin_of(str(response.request.url)) != _call().origin:
+        refuse_inner_peer(response, _call().home)
 
 
 def _no_long_sleep(response: httpx2.Response) -> None:
@@ -156,7 +162,7 @@ def _rate_limited(origin: Origin, seconds: float) -> errors.RateLimited:
 def _api_client() -> httpx2.Client:
     hooks: dict[str, list[Callable[..., Any]]] = {
         "request": [_pin],
-        "response": [_no_long_sleep, _read_bounded],
+        "response": [_refuse_foreign_peer, _no_long_sleep, _read_bounded],
     }
     return _client(event_hooks=hooks, follow_redirects=True)
 

@@ -48,6 +48,15 @@ def refuse_inner_host(url: str, home: str) -> None:
         _refuse_unless_inner(home)
 
 
+def refuse_downgrade(url: str, home: str) -> None:
+    """What is meant for a Hub that is asked by https goes nowhere in the clear.
+
+    Raises HubMisbehaved.
+    """
+    if urlsplit(home).scheme == "https" and urlsplit(url).scheme != "https":
+        raise errors.HubMisbehaved("The Hub pointed to a host that is not asked by https.")
+
+
 def refuse_inner_peer(answer: httpx2.Response, home: str) -> None:
     """The same of the host that answers: its name may have meant another one a moment ago."""
     stream = answer.extensions.get("network_stream")

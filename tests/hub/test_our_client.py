@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import huggingface_hub
@@ -14,7 +17,7 @@ from saes import errors
 from saes.hub import Committed, Hub, Outgoing, RepoRef, Shipment, http
 from saes.hub.limits import retry_after
 from saes.patience import TRANSIENT
-from tests.hub import LocalHub, faults, upload_faults
+from tests.hub import LocalHub, certificate, faults, upload_faults
 from tests.hub.faults import Action
 
 REPO = "alice/new"
@@ -205,3 +208,57 @@ def test_a_rate_limit_of_the_hub_is_waited_for_until_its_reset(hub: LocalHub, ou
     with pytest.raises(errors.RateLimited, match="wait 255 s") as limited:
         ours.whoami()
     assert limited.value.retry_after == 255
+
+
+# --- the store of large files ---------------------------------------------------------------------
+
+
+def storing_at(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(LocalHub, "cdn_url", property(lambda self: address))
+
+
+def test_a_file_for_a_hub_of_https_is_not_sent_in_the_clear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, trusted = certificate.make(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    with LocalHub(tls=tls) as hub, LocalHub() as other:
+        hub.add_token(TOKEN, "alice", "write")
+        ours = Hub(hub.url, TOKEN)
+        ours.create(REPO, private=True)
+        storing_at(monkeypatch, other.url)
+        with pytest.raises(errors.HubMisbehaved, match="not asked by https"):
+            sent(ours, hub, LARGE)
+        assert other.log.requests() == []
+
+
+def flipping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of `example` mean a host of the internet, and this machine once one connects."""
+    true = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, *given: Any, **more: Any) -> Any:
+        known = "127.0.0.1" if port else "93.184.216.34"
+        named = str(host).endswith(".example")
+        return true(known if named else host, port, *given, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.parametrize("answer", [faults.status(200), faults.status(429), faults.status(503)])
+def test_a_store_whose_name_flips_to_an_inner_host_is_not_listened_to(
+    ours: Hub, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, answer: Action
+) -> None:
+    flipping(monkeypatch)
+    storing_at(monkeypatch, hub.cdn_url.replace("127.0.0.1", "store.example"))
+    fault = hub.faults.add("", answer, where="cdn", method="PUT", times=None)
+    with pytest.raises(errors.HubMisbehaved, match="not on the internet"):
+        sent(Hub(hub.url.replace("127.0.0.1", "hub.example"), TOKEN), hub, LARGE)
+    assert fault.hits == 1
+
+
+def test_a_mirror_inside_keeps_its_files_inside(
+    ours: Hub, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flipping(monkeypatch)
+    storing_at(monkeypatch, hub.cdn_url.replace("127.0.0.1", "store.example"))
+    assert sent(ours, hub, LARGE).commit == hub.repo(REPO).sha
