@@ -5,6 +5,7 @@ from saes.hub.client import Hub
 from saes.hub.http import Interrupted, exact, gathered, hang_up
 from saes.hub.identity import Identity
 from saes.hub.limits import Limits
+from saes.hub.network import without_user
 from saes.hub.refs import Listing, RemoteFile, RepoRef
 from saes.hub.sending import Committed, Outgoing, Shipment
 from saes.hub.source import HubSource
@@ -25,4 +26,5 @@ __all__ = [
     "gathered",
     "hang_up",
     "in_cache",
+    "without_user",
 ]

@@ -16,6 +16,7 @@ from saes.hub.explain import Asked, explained, not_found
 from saes.hub.http import asking, origin_of, ranged
 from saes.hub.identity import Identity
 from saes.hub.limits import Limits
+from saes.hub.network import without_user
 from saes.hub.refs import Listing, RemoteFile, RepoRef
 from saes.safe_names import why_unsafe
 from saes.storage import Expected
@@ -137,7 +138,7 @@ class Hub:
 
     def page_of(self, repo_id: str, commit: str) -> str:
         """The address of a commit, for people."""
-        return f"{self.endpoint}/{repo_id}/commit/{commit}"
+        return f"{without_user(self.endpoint)}/{repo_id}/commit/{commit}"
 
     def commits_after(self, repo_id: str, parent: str, revision: str = "main") -> dict[str, str]:
         """What came after `parent`, newest first: descriptions by commit."""
@@ -155,7 +156,8 @@ class Hub:
             found = self.api.get_repo_discussions(
                 repo_id, author=author, discussion_type="pull_request", discussion_status="open"
             )
-            return [(str(it.git_reference), it.url) for it in islice(found, MOST_PULL_REQUESTS)]
+            some = islice(found, MOST_PULL_REQUESTS)
+            return [(str(it.git_reference), without_user(it.url)) for it in some]
 
     def check_card(self, text: str) -> list[str]:
         """What the Hub's own check says of a README: warnings. Raises BadCard."""

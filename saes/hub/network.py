@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -14,6 +15,13 @@ from saes import errors
 
 # The names of OpenSSL, of requests and of curl; the first that is set counts.
 BUNDLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+_USER = re.compile(r"^([^/?#]*://)[^/?#]*@")
+
+
+def without_user(url: str) -> str:
+    """As it may be shown and stored: a mirror's address may hold a name and a password."""
+    return _USER.sub(r"\1", url)
 
 
 def tls() -> ssl.SSLContext | bool:

@@ -19,6 +19,7 @@ from huggingface_hub._commit_api import _fetch_upload_modes
 from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 
 from saes import errors
+from saes.hub.network import without_user
 from saes.progress import Stopped
 from saes.safe_names import why_unsafe
 
@@ -246,7 +247,7 @@ class Shipment:
                 commit_description=description, parent_commit=parent,
                 create_pr=self._as_pull_request,
             )  # fmt: skip
-        return Committed(made.oid, made.commit_url, made.pr_url or "")
+        return Committed(made.oid, without_user(made.commit_url), without_user(made.pr_url or ""))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from saes.doctor import Finding, Kind, Outcome
 from saes.errors import SaeError
 from saes.formats import by_slug
+from saes.hub import without_user
 from saes.models import ApiToken, Job, Sae, Training
 from saes.offers import Standing
 from saes.progress import Stage
@@ -202,7 +203,7 @@ def hub_page(repo_id: str, repo_type: str = "model", commit: str = "", path: str
     kind = "datasets/" if repo_type == "dataset" else ""
     place = f"/tree/{quote(commit)}" if commit else ""
     place += f"/{quote(path)}" if commit and path not in ("", ".") else ""
-    return f"{settings.HF_ENDPOINT}/{kind}{repo_id}{place}"
+    return f"{without_user(settings.HF_ENDPOINT)}/{kind}{repo_id}{place}"
 
 
 @register.filter
