@@ -78,8 +78,11 @@ def _call() -> Call:
 
 
 def _check_time() -> None:
-    if time.monotonic() > _call().end:
-        raise errors.HubMisbehaved("The Hub's answer does not end.")
+    if time.monotonic() <= _call().end:
+        return
+    if _call().sends:  # one that was waited for all that time: the client asks again
+        raise errors.HubUnreachable("The Hub did not answer in time.")
+    raise errors.HubMisbehaved("The Hub's answer does not end.")
 
 
 def _pin(request: httpx2.Request) -> None:

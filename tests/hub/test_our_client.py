@@ -36,11 +36,12 @@ def test_a_commit_that_takes_the_hub_long_is_waited_for(ours: Hub, hub: LocalHub
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_commit_is_not_waited_for_longer_than_its_call_may_take(
-    ours: Hub, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at", ["/preupload/", "/commit/main"])
+def test_a_write_is_not_waited_for_longer_than_its_call_may_take(
+    ours: Hub, hub: LocalHub, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     monkeypatch.setattr("saes.hub.sending.COMMIT_SECONDS", 0.5)
-    hub.faults.add("/commit/main", upload_faults.late_answer(5.0))
+    hub.faults.add(at, upload_faults.late_answer(5.0), times=None)
     with pytest.raises(errors.HubUnreachable):
         sent(ours, hub)
 
