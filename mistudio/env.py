@@ -92,15 +92,15 @@ def url(name: str, default: str = "", schemes: tuple[str, ...] = ("http", "https
     value = text(name, default).rstrip("/")
     if not value:
         return ""
+    shown = repr(value) if "@" not in value else "its value"  # which may hold a password
     if not value.isprintable() or " " in value:
-        raise BadVariable(name, f"{value!r} is not a URL")
+        raise BadVariable(name, f"{shown} is not a URL")
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018  raises on a port that is no number
     except ValueError as error:
-        raise BadVariable(name, f"{value!r} is not a URL") from error
+        raise BadVariable(name, f"{shown} is not a URL") from error
     if parts.scheme not in schemes or not (parts.netloc or parts.scheme == "unix"):
-        shown = repr(value) if "@" not in value else "its value"  # which may hold a password
         raise BadVariable(name, f"{shown} is not a {' or '.join(schemes)} URL")
     return value
 

@@ -13,9 +13,10 @@ from huggingface_hub.hf_api import RepoFile
 
 from saes import errors
 from saes.hub.explain import Asked, explained, not_found
-from saes.hub.http import asking, origin_of, ranged, without_user
+from saes.hub.http import asking, origin_of, ranged
 from saes.hub.identity import Identity
 from saes.hub.limits import Limits
+from saes.hub.network import without_user
 from saes.hub.refs import Listing, RemoteFile, RepoRef
 from saes.safe_names import why_unsafe
 from saes.storage import Expected

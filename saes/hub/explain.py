@@ -1,4 +1,7 @@
-"""What the Hub's refusals mean for a user: each one of our errors, in our words."""
+"""What the Hub's refusals mean for a user: each one of our errors, in our words.
+
+Where a refusal has many reasons, the Hub's own words stand behind ours, as such.
+"""
 
 import re
 from collections.abc import Iterator
@@ -9,11 +12,8 @@ import httpx2
 from huggingface_hub import errors as hf_errors
 
 from saes import errors
-from saes.hub.http import ServerTrouble
+from saes.hub.http import ServerTrouble, origin_of
 
-MAY_PASS = (408, 425, 429)  # statuses of 4xx after which asking again may help
-MOST_WORDS = 300  # letters
-TOKEN = re.compile(r"hf_\w+")
 # What the client raises where an answer is not what a Hub says.
 MISBEHAVIOUR = (
     ValueError,
@@ -24,6 +24,10 @@ MISBEHAVIOUR = (
     OverflowError,
     httpx2.InvalidURL,
 )
+PASSING = (408, 429)  # all other 4xx are answered the same however often one asks
+MOST_WORDS = 300  # letters of the Hub's that are shown
+MOST_READ = 5_000  # and looked at
+_TOKEN = re.compile(r"\bhf_\w+")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def explained(asked: Asked) -> Iterator[None]:
 
 def _refusal(error: hf_errors.HfHubHTTPError, asked: Asked) -> errors.SaeError:
     status = error.response.status_code
+    if "://".join(origin_of(str(error.response.url))) != asked.endpoint:
+        return _refusal_of_store(asked, status)
     # Order matters: GatedRepoError is a RepositoryNotFoundError.
     if isinstance(error, hf_errors.GatedRepoError):
         return _gated(asked, status, str(error.server_message or error).lower())
@@ -69,41 +75,56 @@ def _refusal(error: hf_errors.HfHubHTTPError, asked: Asked) -> errors.SaeError:
         return _bad_token()
     if isinstance(error, hf_errors.RepositoryNotFoundError) or status in (401, 404):
         return not_found(asked)
+    return _by_status(error, status, asked)
+
+
+def _by_status(error: hf_errors.HfHubHTTPError, status: int, asked: Asked) -> errors.SaeError:
     if status == 403:
-        return _denied(asked, _words_of(error))
+        return _denied(asked, _words(error))
     if status == 409:
         return errors.Conflict(f"{asked.repo_id} exists already.")
     if status == 412:
         return errors.TargetMoved(f"Somebody else has changed {asked.repo_id} meanwhile.")
-    if 400 <= status < 500 and status not in MAY_PASS:
-        return _refused(asked, status, _words_of(error))
+    if 400 <= status < 500 and status not in PASSING:
+        return _refused(asked, status, _words(error))
     return _in_trouble(asked, status)
+
+
+def _refusal_of_store(asked: Asked, status: int) -> errors.HubUnreachable:
+    """Its 4xx pass: an address was too old, a connection too slow. Asked again, the Hub gives a
+    new one."""
+    return errors.HubUnreachable(
+        f"The store of large files of {asked.endpoint} answered with an error ({status})."
+    )
 
 
 def _denied(asked: Asked, words: str) -> errors.AccessDenied:
     if not asked.writes:
         return errors.AccessDenied(f"This token may not read {asked.repo_id}.{words}")
     return errors.AccessDenied(
-        f"The Hub does not let this token write to {asked.repo_id}.{words}",
-        solution="If it is the token, use another one: the page Hub tokens tells what each of "
-        "yours may.",
+        f"This token may not write to {asked.repo_id}.{words}",
+        solution="If it is the token's fault, use one that may: the page Hub tokens tells what "
+        "each of yours is allowed, and takes another one.",
     )
 
 
 def _refused(asked: Asked, status: int, words: str) -> errors.SaeError:
-    """For a reason that asking again does not change."""
-    what = f"{asked.endpoint} refuses this request ({status}).{words}"
-    if asked.writes:
-        return errors.CannotPublish(what, solution="Change what the Hub names, then retry.")
-    return errors.HubMisbehaved(what)
+    if not asked.writes:
+        return errors.HubMisbehaved(
+            f"{asked.endpoint} refused the question about {asked.repo_id} ({status}).{words}"
+        )
+    what = f"`{asked.file}` for {asked.repo_id}" if asked.file else f"this for {asked.repo_id}"
+    return errors.CannotPublish(f"The Hub does not take {what} ({status}).{words}")
 
 
-def _words_of(error: hf_errors.HfHubHTTPError) -> str:
-    """The Hub's own words, on one line, marked as such; nothing where it says none."""
-    words = "".join(c if c.isprintable() else " " for c in error.server_message or "")
-    words = TOKEN.sub("hf_…", " ".join(words.split()))
-    cut = f"{words[:MOST_WORDS]}…" if len(words) > MOST_WORDS else words
-    return f" The Hub says: “{cut}”" if cut else ""
+def _words(error: hf_errors.HfHubHTTPError) -> str:
+    """What the Hub says of it, quoted: a line that is not too long, without our token."""
+    told = (error.server_message or "")[:MOST_READ].replace('"', "'")
+    line = " ".join("".join(it if it.isprintable() else " " for it in told).split())
+    sent = error.response.request.headers.get("Authorization", "").rpartition(" ")[2]
+    line = _TOKEN.sub("…", line.replace(sent, "…") if sent else line)
+    shown = line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 1]}…"
+    return f' The Hub says: "{shown}"' if shown else ""
 
 
 def _in_trouble(asked: Asked, status: int) -> errors.HubUnreachable:

@@ -15,10 +15,11 @@ import huggingface_hub as hf
 
 from saes import errors
 from saes.hub.limits import Limits, retry_after
-from saes.hub.network import refuse_inner_host, refuse_inner_peer, tls
+from saes.hub.network import refuse_downgrade, refuse_inner_host, refuse_inner_peer, tls
 
 CONNECT = 10.0  # seconds
 TIMEOUT = httpx2.Timeout(30, connect=CONNECT)
+WORKING = 600.0  # seconds in which a POST that writes is answered: a commit may name thousands
 MOST_BYTES = 64 * 2**20  # of one answer of the API: a page of 1,000 files has half a MB
 STALLED = 20.0  # seconds in which a body's connection brings next to nothing: it is given up
 NEXT_TO_NOTHING = 20 * 1024  # bytes
@@ -45,12 +46,6 @@ def origin_of(url: str) -> Origin:
     parts = urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
     return parts.scheme, f"{parts.hostname}:{port}"
-
-
-def without_user(url: str) -> str:
-    """The same address without the name and password that a mirror's may hold: to be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 @dataclass(frozen=True)
@@ -83,8 +78,11 @@ def _call() -> Call:
 
 
 def _check_time() -> None:
-    if time.monotonic() > _call().end:
-        raise errors.HubMisbehaved("The Hub's answer does not end.")
+    if time.monotonic() <= _call().end:
+        return
+    if _call().sends:  # one that was waited for all that time: the client asks again
+        raise errors.HubUnreachable("The Hub did not answer in time.")
+    raise errors.HubMisbehaved("The Hub's answer does not end.")
 
 
 def _pin(request: httpx2.Request) -> None:
@@ -94,12 +92,16 @@ def _pin(request: httpx2.Request) -> None:
     if origin_of(url) != call.origin:
         _refuse_foreign(call, request)
     _refuse_asking(origin_of(url), call.limits)
+    _bound(call, request)
+
+
+def _bound(call: Call, request: httpx2.Request) -> None:
     left = max(0.1, call.end - time.monotonic())
-    seconds = request.extensions.get("timeout", {})
-    limits = {name: min(left, it or left) for name, it in seconds.items()}
-    if call.sends and request.method == "POST":  # the Hub may be long at a commit of many files
-        limits["read"] = left
-    request.extensions["timeout"] = limits
+    seconds = dict(request.extensions.get("timeout", {}))
+    if call.sends and request.method == "POST":
+        # Whoever hangs up on a Hub that commits loses the answer, not the commit.
+        seconds["read"] = WORKING
+    request.extensions["timeout"] = {name: min(left, it or left) for name, it in seconds.items()}
 
 
 def _refuse_foreign(call: Call, request: httpx2.Request) -> None:
@@ -109,18 +111,20 @@ def _refuse_foreign(call: Call, request: httpx2.Request) -> None:
     """
     if not call.sends or request.method != "PUT":
         raise errors.HubMisbehaved("The Hub pointed to another host for its own answers.")
-    if call.origin[0] == "https" and request.url.scheme != "https":
-        raise errors.HubMisbehaved("The Hub pointed to a store that is not asked in secret.")
+    refuse_downgrade(str(request.url), call.home)
     refuse_inner_host(str(request.url), call.home)
     request.headers.pop("Authorization", None)
+
+
+def _refuse_foreign_peer(response: httpx2.Response) -> None:
+    if origin_of(str(response.request.url)) != _call().origin:
+        refuse_inner_peer(response, _call().home)
 
 
 def _no_long_sleep(response: httpx2.Response) -> None:
     # huggingface_hub would sleep through Retry-After, however long, and 23 s through 5xx, inside
     # a page view. Those who can wait ask again themselves.
     origin = origin_of(str(response.request.url))
-    if origin != _call().origin:
-        refuse_inner_peer(response, _call().home)
     if response.status_code == 429:
         raise _limited(origin, _call().limits, response)
     # One of many parts of a file that is sent is sent again, not the whole file.
@@ -161,7 +165,7 @@ def _rate_limited(origin: Origin, seconds: float) -> errors.RateLimited:
 def _api_client() -> httpx2.Client:
     hooks: dict[str, list[Callable[..., Any]]] = {
         "request": [_pin],
-        "response": [_no_long_sleep, _read_bounded],
+        "response": [_refuse_foreign_peer, _no_long_sleep, _read_bounded],
     }
     return _client(event_hooks=hooks, follow_redirects=True)
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from saes.errors import HubMisbehaved
 
-READ, FINE = "read", "fineGrained"
-UNKNOWN = ""  # of tokens that an application was given (OAuth)
+READ, WRITE, FINE = "read", "write", "fineGrained"
 WRITES_IN_ORG = ("write", "admin", "contributor")
 MOST = 500  # scopes and organizations that are looked at
 
@@ -32,10 +31,13 @@ class Scope:
 
 @dataclass(frozen=True)
 class Identity:
-    """An account of the Hub as one of its tokens shows it. `orgs`: its role in each."""
+    """An account of the Hub as one of its tokens shows it. `orgs`: its role in each.
+
+    Of a token of OAuth the Hub tells no role.
+    """
 
     name: str
-    role: str  # of the token: read, write, fineGrained
+    role: str  # of the token: read, write, fineGrained; empty where it is not told
     orgs: Mapping[str, str] = field(default_factory=dict)
     scopes: tuple[Scope, ...] = ()
 
@@ -43,13 +45,12 @@ class Identity:
     def of(cls, told: Any) -> "Identity":
         """From what whoami answers. Raises HubMisbehaved."""
         try:
-            token = told["auth"].get("accessToken") or {"role": UNKNOWN}
-            orgs = {it["name"]: it.get("roleInOrg") or "" for it in told.get("orgs", [])[:MOST]}
-            fine = (token.get("fineGrained") or {}).get("scoped", [])[:MOST]
+            token = (told.get("auth") or {}).get("accessToken")
+            orgs = (told.get("orgs") or [])[:MOST]
             return cls(
-                _word(told["name"]), _word(token["role"]),
-                {_word(name): _word(role) for name, role in orgs.items()},
-                tuple(map(_scope, fine)),
+                _word(told["name"]), "" if token is None else _word(token["role"]),
+                {_word(it["name"]): _role(it) for it in orgs},
+                _scopes(token or {}),
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise HubMisbehaved("The Hub does not say whose token this is.") from error
@@ -64,8 +65,8 @@ class Identity:
 
     def describe(self) -> str:
         """What the token may, in words."""
-        if self.role == UNKNOWN:
-            return f"Of {self.name}. The Hub does not say what it may: it will decide."
+        if not self._is_told:
+            return "The Hub does not say what this token may: it will decide."
         if self.role == READ:
             return f"Reads what {self.name} may read, and writes nothing."
         if self.role != FINE:
@@ -88,7 +89,7 @@ class Identity:
         `exists`: the repository is there; else it would be created.
         """
         owner = repo_id.partition("/")[0]
-        if self.role == UNKNOWN:
+        if not self._is_told:
             return ""
         if self.role == READ:
             return f"This token of {self.name} can only read: publishing needs one that may write."
@@ -101,6 +102,10 @@ class Identity:
             return f"This fine-grained token of {self.name} may not {what}."
         return ""
 
+    @property
+    def _is_told(self) -> bool:
+        return self.role in (READ, WRITE, FINE)
+
     def _is_covered(self, repo_id: str, *, exists: bool) -> bool:
         return any(it.writes and it.covers(repo_id, exists=exists) for it in self.scopes)
 
@@ -108,6 +113,20 @@ class Identity:
 def _may(role: str) -> bool:
     """Older answers tell no role: then the Hub itself will say."""
     return not role or role in WRITES_IN_ORG
+
+
+def _role(org: Any) -> str:
+    """Empty for a member who may write through a resource group: in which repositories is not
+    told."""
+    groups = (org.get("resourceGroups") or [])[:MOST]
+    through_group = any(it.get("role") in WRITES_IN_ORG for it in groups)
+    role = _word(org.get("roleInOrg") or "")
+    return role if _may(role) or not through_group else ""
+
+
+def _scopes(token: Any) -> tuple[Scope, ...]:
+    scoped = (token.get("fineGrained") or {}).get("scoped") or []
+    return tuple(map(_scope, scoped[:MOST]))
 
 
 def _scope(told: Any) -> Scope:

@@ -15,11 +15,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub as hf
-
 FIRST, LONGEST = 5.0, 3600.0  # seconds
 MOST_BACKOFF = 300.0  # where the host does not say how long
 FORGOTTEN = 600.0  # seconds after a limit, the next one is a first one again
+# A limit of the header RateLimit that is used up: r are left, t seconds until there are new ones.
+_USED_UP = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -72,26 +72,25 @@ def _left(told: Mapping[str, float]) -> float:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a 429 asks to wait, as a number or a date, or until its RateLimit begins anew;
-    None where it asks nothing usable."""
-    told = _retry_after(headers.get("retry-after", "").strip())
-    return _until_reset(headers) if told is None else told
+    """Seconds that a 429 asks to wait; None where it asks nothing usable."""
+    asked = _retry_after(headers)
+    return _reset(headers) if asked is None else asked
 
 
-def _until_reset(headers: Mapping[str, str]) -> float | None:
-    try:
-        told = hf.utils.parse_ratelimit_headers(headers)  # type: ignore[attr-defined]
-    except ValueError:  # a number of thousands of digits
-        return None
-    return min(float(told.reset_in_seconds), LONGEST) if told else None
-
-
-def _retry_after(value: str) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """By the header of this name, as a number or a date."""
+    value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return min(float(value[:9]), LONGEST)
     try:
         then = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     seconds = (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() - time.time()
     return min(seconds, LONGEST) if seconds > 0 else None
+
+
+def _reset(headers: Mapping[str, str]) -> float | None:
+    """By the header RateLimit, of which there may be one for each kind of question."""
+    resets = _USED_UP.findall(headers.get("ratelimit", ""))
+    return min(max(map(float, resets)), LONGEST) if resets else None

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -14,6 +15,13 @@ from saes import errors
 
 # The names of OpenSSL, of requests and of curl; the first that is set counts.
 BUNDLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+_USER = re.compile(r"^([^/?#]*://)[^/?#]*@")
+
+
+def without_user(url: str) -> str:
+    """As it may be shown and stored: a mirror's address may hold a name and a password."""
+    return _USER.sub(r"\1", url)
 
 
 def tls() -> ssl.SSLContext | bool:
@@ -46,6 +54,15 @@ def refuse_inner_host(url: str, home: str) -> None:
         return  # the proxy looks the name up, not this machine
     if _is_inner(parts.hostname or ""):
         _refuse_unless_inner(home)
+
+
+def refuse_downgrade(url: str, home: str) -> None:
+    """What is meant for a Hub that is asked by https goes nowhere in the clear.
+
+    Raises HubMisbehaved.
+    """
+    if urlsplit(home).scheme == "https" and urlsplit(url).scheme != "https":
+        raise errors.HubMisbehaved("The Hub pointed to a host that is not asked by https.")
 
 
 def refuse_inner_peer(answer: httpx2.Response, home: str) -> None:

@@ -19,7 +19,7 @@ from huggingface_hub._commit_api import _fetch_upload_modes
 from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 
 from saes import errors
-from saes.hub.http import without_user
+from saes.hub.network import without_user
 from saes.progress import Stopped
 from saes.safe_names import why_unsafe
 

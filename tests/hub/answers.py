@@ -108,6 +108,7 @@ class Delivery:
     # (after n bytes, "cut" or "reset" or seconds to stand still)
     events: list[tuple[int, str | float]] = field(default_factory=list)
     lost: bool = False  # not even the head is sent
+    late: float = 0.0  # seconds until the head is
 
 
 @dataclass

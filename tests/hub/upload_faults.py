@@ -53,3 +53,13 @@ def lost_answer() -> Action:
         return answer
 
     return Action(change, lambda request, answer: answer.status < 300)
+
+
+def late_answer(seconds: float) -> Action:
+    """What was asked for is done at once, and told some time later."""
+
+    def change(request: Request, answer: Answer) -> Answer:
+        answer.delivery.late = seconds
+        return answer
+
+    return Action(change)

@@ -111,6 +111,8 @@ class Handler(BaseHTTPRequestHandler):
             if made.delivery.lost:
                 self.close_connection = True
                 raise Gone
+            if made.delivery.late:
+                self.wait(made.delivery.late)
             with_body = request.method != "HEAD" and made.length != 0
             if not with_body:
                 self.server.hub.log.end(entry)

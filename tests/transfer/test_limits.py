@@ -54,7 +54,8 @@ def test_s27_retry_after_is_a_whole_number_and_never_more_than_an_hour(said: str
 
 RESET: dict[str, float | None] = {
     '"api";r=0;t=255': 255, '"resolvers";r=0;t=9': 9, '"api";r=0;t=86400': 3600,
-    f'"api";r=0;t={"9" * 5000}': None, '"api";r=0;t=-5': None, "api": None, "": None,
+    f'"api";r=0;t={"9" * 5000}': 3600, '"a";r=0;t=5, "b";r=0;t=9': 9, '"api";r=3;t=9': None,
+    '"api";r=0;t=-5': None, "api": None, "": None,
 }  # fmt: skip
 
 
