@@ -50,24 +50,18 @@ def merged(
 ) -> dict[str, Any]:
     """What a README says of itself, and what these SAEs add. `datasets`: ids on the Hub."""
     made = dict(data)
-    made.setdefault("library_name", "saelens")
+    if made.get("library_name") is None:
+        made["library_name"] = "saelens"
     tags = [*TAGS, *(it.architecture for it in entries)]
-    for key, more in (
-        ("tags", tags),
-        ("base_model", [it.base_model for it in entries]),
-        ("datasets", list(datasets)),
-    ):
+    models = [it.base_model for it in entries]
+    for key, ours in (("tags", tags), ("base_model", models), ("datasets", datasets)):
         known = _listed(data.get(key))
-        if union := _each_once([*known, *filter(None, more)]):
-            made[key] = union[0] if key == "base_model" and len(union) == 1 else union
+        if new := [it for it in dict.fromkeys(ours) if it and it not in known]:
+            alone = key == "base_model" and not known and len(new) == 1
+            made[key] = new[0] if alone else [*known, *new]
     if licence:
         made["license"] = licence
     return made
-
-
-def _each_once(values: Sequence[Any]) -> list[Any]:
-    """What others wrote may be tables, which no set takes."""
-    return [it for number, it in enumerate(values) if it not in values[:number]]
 
 
 def _listed(value: Any) -> list[Any]:
