@@ -192,7 +192,7 @@ def _edits(
     block: str, pairs: Pairs, old: Mapping[str, Any], changes: Mapping[str, Any], newline: str
 ) -> Iterator[Edit]:
     for name in changes.keys() & pairs.keys():
-        if more := _more(old[name], changes[name]):
+        if more := _more(old.get(name), changes[name]):
             yield from _grown(block, *pairs[name], more, newline)
         else:
             yield _replaced(block, name, *pairs[name], changes[name], newline)
@@ -230,18 +230,23 @@ def _grown(
 ) -> Iterator[Edit]:
     """More items after those that are there; a single value becomes the first of a list."""
     items = [_dumped([it], "\n", default_flow_style=True).strip()[1:-1] for it in more]
-    is_list = isinstance(node, yaml.SequenceNode)
-    if isinstance(node, yaml.SequenceNode) and node.flow_style:
-        at = _end(node.value[-1])
-        yield at, at, "".join(f", {it}" for it in items)
-        return
-    if not is_list:
+    if not isinstance(node, yaml.SequenceNode):
         _refuse_comment(key, block[key.end_mark.index : node.start_mark.index])
         yield key.end_mark.index, node.start_mark.index, f":{newline}- "
-    indent = " " * node.start_mark.column if is_list else ""
-    at = _end(node)
-    at = at if block[at - 1] == "\n" else block.index("\n", at) + 1
-    yield at, at, "".join(f"{indent}- {it}{newline}" for it in items)
+        yield _next_line(block, node, "".join(f"- {it}{newline}" for it in items))
+    elif node.flow_style:
+        at = _end(node.value[-1])
+        yield at, at, "".join(f", {it}" for it in items)
+    else:
+        indent = " " * node.start_mark.column
+        yield _next_line(block, node, "".join(f"{indent}- {it}{newline}" for it in items))
+
+
+def _next_line(block: str, node: yaml.Node, new: str) -> Edit:
+    """After the comment that may stand behind the value. A text of many lines ends below them."""
+    end = _end(node)
+    at = end if block[end - 1] == "\n" else block.index("\n", end) + 1
+    return at, at, new
 
 
 def _replaced(
