@@ -9,12 +9,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markdown_it import MarkdownIt
+
 from saes.errors import BadCard
 
+BYTE_ORDER_MARK = "\ufeff"
 BEGIN, END = "<!-- mistudio:begin -->", "<!-- mistudio:end -->"
 _NOTE = "<!-- What stands between these two marks is written by miStudio at each publishing. -->"
-_ROW = re.compile(r"^\| \[`([^`|]+)`\].*\|[ \t]*$", re.MULTILINE)
-_SECTION = re.compile(r"<!-- mistudio:sae (\S+) -->.*?<!-- mistudio:end-sae -->", re.DOTALL)
+_ROW = re.compile(r"^\| \[`([^`|\n]+)`\].*\|[ \t\r]*$", re.MULTILINE)
+_SECTION, _END_SECTION = re.compile(r"<!-- mistudio:sae (\S+) -->"), "<!-- mistudio:end-sae -->"
+_CRLF = re.compile(r"[^\n]*\r\n")
+MOST_TOLD = 50  # SAEs of one card: of more, nobody reads a section each, and the Hub takes no more
 TAGS = ("sparse-autoencoder", "saelens", "mechanistic-interpretability")
 HEAD = (
     "| SAE | Layer | Hook | Width | Architecture | L0 | Size | sha256 |\n"
@@ -50,24 +55,18 @@ def merged(
 ) -> dict[str, Any]:
     """What a README says of itself, and what these SAEs add. `datasets`: ids on the Hub."""
     made = dict(data)
-    made.setdefault("library_name", "saelens")
+    if made.get("library_name") is None:
+        made["library_name"] = "saelens"
     tags = [*TAGS, *(it.architecture for it in entries)]
-    for key, more in (
-        ("tags", tags),
-        ("base_model", [it.base_model for it in entries]),
-        ("datasets", list(datasets)),
-    ):
+    models = [it.base_model for it in entries]
+    for key, ours in (("tags", tags), ("base_model", models), ("datasets", datasets)):
         known = _listed(data.get(key))
-        if union := _each_once([*known, *filter(None, more)]):
-            made[key] = union[0] if key == "base_model" and len(union) == 1 else union
+        if new := [it for it in dict.fromkeys(ours) if it and it not in known]:
+            alone = key == "base_model" and not known and len(new) == 1
+            made[key] = new[0] if alone else [*known, *new]
     if licence:
         made["license"] = licence
     return made
-
-
-def _each_once(values: Sequence[Any]) -> list[Any]:
-    """What others wrote may be tables, which no set takes."""
-    return [it for number, it in enumerate(values) if it not in values[:number]]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -79,22 +78,40 @@ def _listed(value: Any) -> list[Any]:
 # --- the text -------------------------------------------------------------------------------------
 
 
-def written(text: str, repo_id: str, entries: Sequence[Entry], there: Collection[str]) -> str:
+def written(
+    text: str, repo_id: str, entries: Sequence[Entry], there: Collection[str], front: str = ""
+) -> str:
     """The README with its marked part anew. `there`: the folders that the repository holds.
 
-    `text` is a README without or with a marked part, or nothing. Raises BadCard.
+    `text` is a README without or with a marked part, or nothing. `front`: what stands before it
+    and stays, marks or not: the front matter. Raises BadCard.
     """
     before, old, after = _split(text)
-    now = {it.folder for it in entries}
-    rows = {name: line for name, line in _kept_rows(old).items() if name in there}
-    rows |= {it.folder: _row(it) for it in entries}
-    sections = {m[1]: m[0] for m in _SECTION.finditer(old) if m[1] in there and m[1] not in now}
-    sections |= {it.folder: _section(it) for it in entries}
-    part = _part(repo_id, rows, sections, entries[0].folder)
-    if old:
-        return f"{before}{BEGIN}{part}{END}{after}"
-    head = before.rstrip() if before.strip() else _title(repo_id, entries)
-    return f"{head}\n\n{BEGIN}{part}{END}\n"
+    newline = "\r\n" if _CRLF.match(front + text) else "\n"
+    part = _part(repo_id, entries, *_kept(old, there, {it.folder for it in entries}))
+    part = f"{BEGIN}{part}{END}".replace("\n", newline)
+    if BEGIN not in text:
+        before, after = _head(front, before, newline, _title(repo_id, entries)), newline
+    if _is_beside(before):
+        raise BadCard(
+            f"In README.md, {BEGIN} should stand at the beginning of a line, outside of code."
+        )
+    return f"{front}{before}{part}{after}"
+
+
+def _head(front: str, before: str, newline: str, title: str) -> str:
+    """All that comes before our part where there was none: a title where there is no text."""
+    if not before.removeprefix(BYTE_ORDER_MARK).strip():
+        before += _gap(front + before, newline) + title.replace("\n", newline)
+    return before + _gap(before, newline)
+
+
+def _gap(before: str, newline: str) -> str:
+    """What makes an empty line of what comes next, after all that is there."""
+    if not before.removeprefix(BYTE_ORDER_MARK):
+        return ""
+    ends = len(before) - len(before.rstrip("\r\n"))
+    return newline * max(0, 2 - before[len(before) - ends :].count("\n"))
 
 
 def _split(text: str) -> tuple[str, str, str]:
@@ -108,8 +125,30 @@ def _split(text: str) -> tuple[str, str, str]:
     return before, old, after
 
 
-def _kept_rows(old: str) -> dict[str, str]:
-    return {m[1]: m[0].rstrip() for m in _ROW.finditer(old)}
+def _is_beside(before: str) -> bool:
+    """Whether what comes next is a part of a line, or of a block of code."""
+    line = before[max(before.rfind("\n"), before.rfind("\r")) + 1 :]
+    if line.removeprefix(BYTE_ORDER_MARK):
+        return True
+    if "```" not in before and "~~~" not in before:
+        return False
+    blocks = MarkdownIt("commonmark").disable(["inline", "reference", "text_join"], True)
+    return blocks.parse(before + BEGIN)[-1].type == "fence"
+
+
+def _kept(
+    old: str, there: Collection[str], now: Collection[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Rows and sections of our part, by folder, of SAEs that are there and not published now."""
+    old = old.replace("\r\n", "\n")
+    rows = {m[1]: m[0].rstrip() for m in _ROW.finditer(old)}
+    parts = [(_SECTION.search(it), it) for it in old.split(_END_SECTION)[:-1]]
+    sections = {m[1]: it[m.start() :] + _END_SECTION for m, it in parts if m}
+    kept = set(there) - set(now)
+    return (
+        {name: it for name, it in rows.items() if name in kept},
+        {name: it for name, it in sections.items() if name in kept},
+    )
 
 
 def _title(repo_id: str, entries: Sequence[Entry]) -> str:
@@ -120,7 +159,13 @@ def _title(repo_id: str, entries: Sequence[Entry]) -> str:
     return f"# {name}\n\n{many} for activations{of}, in the form that SAELens loads."
 
 
-def _part(repo_id: str, rows: dict[str, str], sections: dict[str, str], example: str) -> str:
+def _part(
+    repo_id: str, entries: Sequence[Entry], rows: dict[str, str], sections: dict[str, str]
+) -> str:
+    is_told = len(rows.keys() | {it.folder for it in entries}) <= MOST_TOLD
+    rows = rows | {it.folder: _row(it, in_full=not is_told) for it in entries}
+    if is_told:
+        sections = sections | {it.folder: _section(it) for it in entries}
     order = sorted(rows, key=_naturally)
     blocks = [
         _NOTE,
@@ -130,7 +175,7 @@ def _part(repo_id: str, rows: dict[str, str], sections: dict[str, str], example:
         "`sae_passport.json` says where they come from, how they were converted and checked, and "
         "the hashes of all files.",
         "## How to load one",
-        _code(repo_id, example),
+        _code(repo_id, entries[0].folder),
         *(sections[name] for name in sorted(sections, key=_naturally)),
         "## Limits",
         "Each SAE was trained on activations of one model at one hook: at others its features mean "
@@ -157,7 +202,8 @@ def _code(repo_id: str, folder: str) -> str:
     )
 
 
-def _row(it: Entry) -> str:
+def _row(it: Entry, in_full: bool) -> str:
+    """`in_full`: with all of the hash, where no section tells it."""
     cells = (
         f"[`{it.folder}`](./tree/main/{it.folder})",
         "–" if it.layer is None else str(it.layer),
@@ -166,7 +212,7 @@ def _row(it: Entry) -> str:
         cell(it.architecture) or "–",
         "–" if it.l0 is None else f"{it.l0:g}",
         "…" if it.size is None else _size(it.size),
-        "…" if it.sha256 is None else f"`{it.sha256[:12]}…`",
+        "…" if it.sha256 is None else f"`{it.sha256 if in_full else it.sha256[:12] + '…'}`",
     )
     return f"| {' | '.join(cells)} |"
 

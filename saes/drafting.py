@@ -106,7 +106,8 @@ def drafted(saes: Sequence[Sae], wish: Wish, target: Target) -> Draft:
         entry_of(sae, wish.folders[sae.id], weights_of(by_sae[sae.id])) for sae in saes
     ]  # fmt: skip
     datasets = [name for it in entries for name in it.datasets]
-    text = cards.written(target.readme, wish.repo_id, entries, target.folders())
+    front, body = front_matter.split(target.readme)
+    text = cards.written(body, wish.repo_id, entries, target.folders(), front)
     data = cards.merged(front_matter.read(text), entries, wish.license, datasets)
     readme = front_matter.with_data(text, data)
     pieces = [piece for own in by_sae.values() for piece in own]

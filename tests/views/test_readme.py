@@ -32,8 +32,9 @@ def test_headings_are_below_those_of_the_page() -> None:
 
 
 def test_our_marks_and_front_matter_are_not_shown() -> None:
-    text = rendered(FRONT + "<!-- mistudio:begin -->\nwords\n<!-- mistudio:end -->\n")
-    assert text.strip() == "<p>words</p>"
+    for mark in ("", "\ufeff"):
+        text = rendered(mark + FRONT + "<!-- mistudio:begin -->\nwords\n<!-- mistudio:end -->\n")
+        assert text.strip() == "<p>words</p>"
 
 
 def test_front_matter_is_a_table_of_names_and_values() -> None:
