@@ -1,18 +1,20 @@
 """What a rehearsal warns of: nothing of it keeps anybody from publishing."""
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import PurePosixPath
 
 from saes import parcels
 from saes.drafting import Draft, Target, Wish
-from saes.errors import AccessDenied, RepositoryNotFound
+from saes.errors import AccessDenied, GatedNoToken, HubMisbehaved, RepositoryNotFound
 from saes.hub import Hub, Identity, RepoRef, front_matter
+from saes.local_paths import is_doubtful
 from saes.models import Sae
 from saes.parcels import WEIGHTS, Piece, entry_of
+from saes.patience import TRANSIENT
 
 MANY_FILES = 100  # of one commit: above it, the Hub takes its time
 MOST_SOURCES = 10  # repositories that are asked for, whether everybody can see them
-FILES = {".csv", ".json", ".jsonl", ".parquet", ".txt", ".zst", ".arrow", ".safetensors", ".pt"}
+MOST_TOLD = 5
+ANSWERED_IN = 5.0  # seconds
 
 
 def cautions_of(
@@ -75,15 +77,35 @@ def _sources(saes: Sequence[Sae], wish: Wish) -> list[str]:
 
 
 def _about_names(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Iterator[str]:
-    """Names that card and passport tell, and that are perhaps not for everybody."""
-    for name in _sources(saes, wish)[:MOST_SOURCES]:
+    """Names that card, passport and cfg.json tell, and that are perhaps not for everybody."""
+    yield from _hidden_sources(_sources(saes, wish), hub.anonymous(ANSWERED_IN))
+    found = sorted({name for sae in saes for name in parcels.names_of(sae) if is_doubtful(name)})
+    if found:
+        listed = _listed([f"`{name}`" for name in found])
+        yield f"Everybody who gets this reads {listed}: is that a path of your machine?"
+
+
+def _hidden_sources(names: Sequence[str], hub: Hub) -> Iterator[str]:
+    """Asked as everybody would be: not to know is said, and is no reason to wait."""
+    for number, name in enumerate(names[:MOST_SOURCES]):
         try:
-            hub.anonymous().resolve(RepoRef(name))
-        except (RepositoryNotFound, AccessDenied):
+            hub.resolve(RepoRef(name))
+        except (RepositoryNotFound, AccessDenied, GatedNoToken):
             yield f"Card and passport name {name}, which not everybody can see."
-    for text in sorted({text for sae in saes for text in parcels.names_of(sae)}):
-        if text.count("/") > 1 or PurePosixPath(text).suffix in FILES:
-            yield f"Card and passport name `{text}`: is that a path of yours?"
+        except (*TRANSIENT, HubMisbehaved):  # it will not tell of the others either
+            yield from _not_known(names[number:])
+            return
+    yield from _not_known(names[MOST_SOURCES:])
+
+
+def _not_known(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        yield f"Card and passport name {_listed(names)}: who can see that is not known."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_TOLD:,} more" if len(names) > MOST_TOLD else ""
+    return ", ".join(names[:MOST_TOLD]) + more
 
 
 def _proposed(wish: Wish, target: Target, hub: Hub, identity: Identity) -> Iterator[str]:

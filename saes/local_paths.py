@@ -1,27 +1,54 @@
-"""Texts that name a place on this machine: what is given to others goes without them."""
+"""Texts that are paths of a machine: in what others get, they help nobody and tell too much.
+
+A Hub id (`google/gemma-2-2b`) and a relative path (`data/train.jsonl`) look alike, so neither is
+taken for a path: `is_doubtful` tells which of them somebody should look at first.
+"""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-_WORDS = re.compile(r"[\s'\"`=(),;\[\]{}]+")
-_LOCAL = re.compile(r"/\w|~[\w/]|\.{1,2}/|file:|[A-Za-z]:[\\/]|\\\\")
+_LOCAL = re.compile(
+    r"""
+    \\                                          # C:\x, \\server\share, ..\x
+    | ^ \. (?! $)                               # ./x, ../x, .cache/x; `.` alone is no place
+    | ^ [$%]                                    # $HOME/x, %APPDATA%/x
+    | (?<! \w) ~ [\w.-]* (?: / | $)             # ~/x, ~alice/x
+    | (?<! [\w/.-]) / (?! \s)(?! /[\w.\[])      # /x, x:/y; not that of https://x
+    | ^ //                                      # //server/share
+    | (?<! \w) [A-Za-z] : /                     # C:/x
+    | (?<! \w) file:                            # file:///x
+    | (?: ^ | /) \.\. (?: / | $)                # x/../y
+    | (?: ^ | /) (?: saes/sae | uploads/up) _ [0-9a-f]{12} (?! \w)  # in a data directory of ours
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_SUFFIX = re.compile(r"\.[A-Za-z]{2,11}$")  # no version: gpt-3.5, pythia-1.4b
 
 
-def is_local(text: str) -> bool:
-    """Whether a word of it looks like a path of a machine: absolute, from a home or from here.
+def is_local_path(value: object) -> bool:
+    """Whether it is a text that is, or holds, a path of a machine."""
+    return isinstance(value, str) and _LOCAL.search(value.strip()) is not None
 
-    Names of the Hub (`google/gemma-2-2b`) and addresses of the web are none.
-    """
-    return any(_LOCAL.match(word) or "\\" in word for word in _WORDS.split(text))
+
+def is_doubtful(text: str) -> bool:
+    """Whether it may be a path all the same: a Hub id has one slash at most, and no suffix."""
+    return not is_local_path(text) and (text.count("/") > 1 or _SUFFIX.search(text) is not None)
 
 
 def without_local(value: Any) -> Any:
-    """The same without such texts: of tables and lists the entries, else None."""
-    if isinstance(value, str):
-        return None if is_local(value) else value
-    if isinstance(value, dict):
-        kept = {name: without_local(it) for name, it in value.items() if not is_local(str(name))}
-        return {name: it for name, it in kept.items() if it is not None or value[name] is None}
+    """The same without paths of a machine, however deep they lie in tables and lists."""
+    if isinstance(value, Mapping):
+        kept = {name: it for name, it in value.items() if not is_local_path(it)}
+        return {name: without_local(it) for name, it in kept.items()}
     if isinstance(value, list | tuple):
-        return [kept for it in value if (kept := without_local(it)) is not None or it is None]
+        return [without_local(it) for it in value if not is_local_path(it)]
     return value
+
+
+def holds_local(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(holds_local, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(holds_local, value))
+    return is_local_path(value)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from saes.errors import CannotRepresent
 from saes.formats import saelens
 from saes.hub import RemoteFile
 from saes.known_models import is_hub_id, name_on_hub
-from saes.local_paths import is_local, without_local
+from saes.local_paths import holds_local, is_local_path, without_local
 from saes.models import Sae, SaeFile
 from saes.sparsity import sparsity_of
 
@@ -104,7 +105,16 @@ def export_of(sae: Sae) -> Mapping[str, SaeFile]:
     bundle = bundles.asked_for(sae, FORMAT)
     certified = all(row.certificate for row in bundle.files.values())
     there = bundle.files.keys() == {CONFIG, WEIGHTS} and bundles.is_on_disk(bundle)
-    return bundle.files if there and certified else {}
+    return bundle.files if there and certified and _is_for_others(bundle) else {}
+
+
+def _is_for_others(bundle: bundles.Bundle) -> bool:
+    """Whether its cfg.json names no path of this machine: those of former versions may."""
+    path = services.library().home(bundle.sae.id) / bundle.files[CONFIG].path
+    try:
+        return not holds_local(json.loads(path.read_bytes()))
+    except (OSError, ValueError):  # gone, or damaged
+        return False
 
 
 # --- the passport ---------------------------------------------------------------------------------
@@ -118,10 +128,10 @@ def passport(sae: Sae, rows: Mapping[str, SaeFile]) -> dict[str, Any]:
     return {
         "passport": 1,
         "written_by": "miStudio",  # without its version: the same SAE would be another one
-        "name": without_local(sae.name),
+        "name": public(sae.name),
         "source": _source(sae),
         "conversions": [
-            {"from": sae.format, "to": services.NATIVE, "certificate": sae.certificate},
+            {"from": sae.format, "to": services.NATIVE, "certificate": _certificate(sae)},
             {
                 "from": services.NATIVE,
                 "to": FORMAT,
@@ -131,34 +141,50 @@ def passport(sae: Sae, rows: Mapping[str, SaeFile]) -> dict[str, Any]:
         "files": {
             name: {"size": it.size, "sha256": it.sha256} for name, it in files_of(sae, rows).items()
         },
-        "facts": {
-            name: kept for name, it in sae.facts.items() if "value" in (kept := without_local(it))
-        },
+        "facts": {name: it for name, it in sae.facts.items() if not holds_local(it)},
         "training": _shown(sae.trained) or None,
     }
 
 
 def _shown(trained: Mapping[str, Any]) -> dict[str, Any]:
     """Of hyperparameters numbers alone: texts may be paths of this machine, or secrets."""
-    told = {name: trained.get(name) for name in (*TRAINING, "datasets")}
     numbers = {
         name: it
         for name, it in (trained.get("hyperparameters") or {}).items()
         if isinstance(it, int | float)
     }
+    told = {name: trained.get(name) for name in (*TRAINING, "datasets")}
     shown = without_local({**told, "hyperparameters": numbers})
     return {name: it for name, it in shown.items() if it or it == 0}
 
 
 def _source(sae: Sae) -> dict[str, Any]:
-    """A path on this machine is nobody's business; the hashes tell the files apart."""
-    hashes = (sae.certificate or {}).get("source_files", {})
-    told: dict[str, Any] = {"kind": sae.source, "files": dict(sorted(hashes.items()))}
+    told: dict[str, Any] = {"kind": sae.source, "files": _source_files(sae)}
     if sae.hf_repo_id:
         told |= {"repo_id": sae.hf_repo_id, "commit": sae.hf_commit, "path": sae.hf_filepath}
     if sae.training_id:
         told |= {"training_id": sae.trained.get("training_id"), "step": sae.trained.get("step")}
     return told
+
+
+def _certificate(sae: Sae) -> dict[str, Any] | None:
+    told = sae.certificate
+    return {**told, "source_files": _source_files(sae)} if told else None
+
+
+def _source_files(sae: Sae) -> dict[str, str]:
+    """Hashes by name. Folders of this machine are nobody's business, those of the Hub are known."""
+    hashes = (sae.certificate or {}).get("source_files", {})
+    names = sorted(hashes)
+    if sae.hf_repo_id or not names:
+        return {name: hashes[name] for name in names}
+    above = posixpath.commonpath([posixpath.dirname(name) for name in names])
+    return {name.removeprefix(f"{above}/"): hashes[name] for name in names}
+
+
+def public(text: str) -> str:
+    """The text; nothing where it is a path of this machine."""
+    return "" if is_local_path(text) else text
 
 
 # --- on the card ----------------------------------------------------------------------------------
@@ -170,15 +196,16 @@ def entry_of(sae: Sae, folder: str, weights: Piece) -> cards.Entry:
     return cards.Entry(
         folder=folder, name=sae.name, layer=sae.layer, hook=sae.hook_name or sae.hook_type,
         d_in=sae.d_in, d_sae=sae.d_sae, architecture=sae.architecture, l0=_l0(sae),
-        size=weights.size, sha256=weights.sha256, model=_model(sae),
-        base_model=name_on_hub(_model(sae)),
+        size=weights.size, sha256=weights.sha256, model=public(sae.model_name),
+        base_model=name_on_hub(public(sae.model_name)),
         datasets=tuple(it for it in datasets if is_hub_id(it)),
         told=tuple(_told(sae, datasets)),
     )  # fmt: skip
 
 
 def _fact(sae: Sae, name: str) -> Any:
-    return sae.facts.get(name, {}).get("value")
+    value = sae.facts.get(name, {}).get("value")
+    return None if holds_local(value) else value
 
 
 def _l0(sae: Sae) -> float | None:
@@ -187,24 +214,22 @@ def _l0(sae: Sae) -> float | None:
     return float(value) if type(value) in (int, float) else None
 
 
-def _model(sae: Sae) -> str:
-    return "" if is_local(sae.model_name) else sae.model_name
-
-
 def _datasets(sae: Sae) -> list[str]:
     named = sae.trained.get("datasets") or [_fact(sae, "dataset_path")]
-    return [it for it in named if isinstance(it, str) and it and not is_local(it)]
+    return [it for it in named if isinstance(it, str) and public(it)]
 
 
-def names_of(sae: Sae) -> list[str]:
-    """What it names of the world: its model and datasets."""
-    return [it for it in (_model(sae), *_datasets(sae)) if it]
+def names_of(sae: Sae) -> set[str]:
+    """Models and datasets that card, passport and cfg.json name."""
+    models = (sae.model_name, _fact(sae, "model_name"), sae.trained.get("model_name"))
+    known = [*models, _fact(sae, "dataset_path"), *(sae.trained.get("datasets") or [])]
+    return {it for it in known if isinstance(it, str) and public(it)}
 
 
 def _told(sae: Sae, datasets: list[str]) -> Iterator[tuple[str, str]]:
-    if name := without_local(sae.name):
+    if name := public(sae.name):
         yield "Name", cards.cell(name)
-    if model := _model(sae):
+    if model := public(sae.model_name):
         yield "Model", f"`{cards.code(model)}`, width {sae.d_in:,}"
     if datasets:
         yield "Trained on", ", ".join(f"`{cards.code(it)}`" for it in datasets)
@@ -242,7 +267,7 @@ def _comes_from(sae: Sae) -> str:
         commit = f" at commit `{sae.hf_commit[:12]}`" if sae.hf_commit else ""
         return f"`{cards.code(sae.hf_filepath)}` of `{cards.code(sae.hf_repo_id)}`{commit}"
     if sae.trained:
-        name = without_local(sae.trained.get("name")) or "without a name"
+        name = public(str(sae.trained.get("name") or "")) or "without a name"
         return f"training run `{cards.code(str(name))}` of miStudio"
     return "files on the publisher's disk"
 

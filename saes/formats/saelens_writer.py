@@ -5,7 +5,6 @@ loses nothing; matrices keep the dtype they have.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from saes.formats.saelens_config import (
     RESHAPES,
     TEMPORAL_NORMALISATIONS,
 )
-from saes.local_paths import without_local
+from saes.local_paths import holds_local, without_local
 from saes.progress import Reporter
 from saes.tensors import LazyTensor, to_bits, to_floats
 
@@ -103,9 +102,7 @@ def _metadata(sae: Sae) -> dict[str, Any]:
     """SAELens keeps keys that it does not know, so ours travel along. A guess is no metadata, and
     paths of this machine are nobody else's business."""
     facts = {
-        name: replace(fact, value=without_local(fact.value))
-        for name, fact in sorted(sae.info.facts.items())
-        if fact.value is None or without_local(fact.value) is not None
+        name: fact for name, fact in sorted(sae.info.facts.items()) if not holds_local(fact.value)
     }
     stated = {
         name: facts[name].value

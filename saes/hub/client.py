@@ -111,9 +111,9 @@ class Hub:
         """An answer with exactly the bytes [start, stop) of `url`. Raises Interrupted."""
         return ranged(url, start, stop, self.endpoint, self._token, self._limits)
 
-    def anonymous(self) -> "Hub":
+    def anonymous(self, patience: float) -> "Hub":
         """The same Hub, as everybody sees it."""
-        return Hub(self.endpoint, None, self._patience, self._limits)
+        return Hub(self.endpoint, None, patience, self._limits)
 
     def whoami(self) -> Identity:
         """Whose token this is. Raises BadToken."""
