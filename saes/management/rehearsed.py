@@ -8,7 +8,6 @@ from saes.parcels import PASSPORT
 from saes.rehearsal import Action, Rehearsal
 from saes.templatetags.values import filesize
 
-MOST_PASSPORTS = 3
 HEAD = ("file", "", ">size", ">replaces")
 
 
@@ -19,10 +18,6 @@ def lines_of(told: Rehearsal) -> Iterator[str]:
     yield f"{counted(len(told.changes), 'file')} in {what}: {plain(told.wish.title)}"
     yield table(HEAD, ((it.name, _WORDS[it.action], _size(it.size), _size(it.was))
                        for it in told.changes))  # fmt: skip
-    for folder, passport in list(told.passports.items())[:MOST_PASSPORTS]:
-        yield f"{folder}/{PASSPORT}: {plain(json.dumps(passport, ensure_ascii=False))}"
-    if (more := len(told.passports) - MOST_PASSPORTS) > 0:
-        yield f"And {counted(more, 'passport')} more: --json has all of them."
     if told.unmade:
         yield f"{counted(told.unmade, 'SAE')} will be converted to the SAELens form first."
     for warning in told.warnings:
@@ -31,6 +26,13 @@ def lines_of(told: Rehearsal) -> Iterator[str]:
         yield f"Problem: {plain(str(problem))} {plain(problem.next_step)}"
     if told.nothing_to_do:
         yield "Everything is there already."
+
+
+def passports_of(told: Rehearsal) -> Iterator[str]:
+    """Each under its name, as far as it is known before its SAE is converted."""
+    for folder, passport in told.passports.items():
+        yield f"\n{folder}/{PASSPORT}"
+        yield from map(plain, json.dumps(passport, indent=2, ensure_ascii=False).splitlines())
 
 
 _WORDS = {

@@ -1,5 +1,9 @@
 """`manage.py sae_upload`: the rehearsal in words, the question, and publishing."""
 
+import os
+import sys
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from saes import vault
@@ -34,6 +38,20 @@ def test_a_dry_run_tells_every_file_and_does_nothing(sae: Sae, hub: LocalHub) ->
     assert hub.repos.get("model", REPO) is None and not Publication.objects.exists()
 
 
+def test_it_shows_passports_where_that_is_asked_for(sae: Sae) -> None:
+    _, out, _ = upload(sae, "--path", "layer_3", "--dry-run")
+    assert '"passport": 1' not in out
+    _, out, _ = upload(sae, "--path", "layer_3", "--dry-run", "--show-passport")
+    assert "layer_3/sae_passport.json\n{" in out and '"passport": 1' in out
+
+
+def test_what_is_there_already_is_said_and_asks_nothing(sae: Sae) -> None:
+    assert upload(sae, "--path", "layer_3", "--yes", "--wait")[0] == 0
+    code, out, err = upload(sae, "--path", "layer_3")  # without a terminal
+    assert code == 0 and "Everything is there already." in out, err
+    assert Publication.objects.count() == 1
+
+
 def test_it_publishes_after_a_yes_and_waits(sae: Sae, hub: LocalHub) -> None:
     code, out, err = upload(sae, "--path", "layer_3", "--yes", "--wait")
     assert code == 0, err
@@ -62,6 +80,54 @@ def test_a_public_repository_needs_the_word_public(sae: Sae, hub: LocalHub) -> N
     assert code == 1 and "Everybody could see" in err
     code, _, err = upload(sae, "--yes", "--wait", "--public")
     assert code == 0, err
+
+
+# --- who confirms that everybody may see it -------------------------------------------------------
+
+
+@pytest.fixture
+def typing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """A terminal that somebody types at."""
+    master, slave = os.openpty()
+
+    def types(text: str) -> None:
+        os.write(master, f"{text}\n".encode())
+
+    with os.fdopen(slave) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        yield types
+    os.close(master)
+
+
+NOTHING = "Nothing was published"
+
+
+@pytest.mark.parametrize("target", ["public", "private", "none"])
+@pytest.mark.parametrize("flag", ["", "--public", "--private"])
+@pytest.mark.parametrize("word", ["--yes", "y", REPO])
+def test_everybody_sees_it_only_by_public_or_by_the_name_of_what_is_public(
+    sae: Sae, hub: LocalHub, typing: Callable[[str], None], target: str, flag: str, word: str
+) -> None:
+    if target != "none":
+        hub.add_repo(REPO, {}, private=target == "private")
+    typing(word)
+    words = [it for it in ("--wait", flag, "--yes" if word == "--yes" else "") if it]
+    code, _, err = upload(sae, *words)
+    seen = target == "public" or flag == "--public"
+    if target == "public" and flag == "--private":
+        assert code == 1 and "is public: everybody would see" in err
+    elif word == "--yes":
+        refused = target == "public" and not flag
+        assert code == (1 if refused else 0), err
+        assert not refused or ("Everybody could see" in err and "Add --public" in err)
+    else:
+        assert (code, NOTHING in err) == (
+            (0, False) if word == (REPO if seen else "y") else (1, True)
+        )
+    if code:
+        assert not Publication.objects.exists()
+    else:
+        assert hub.repo(REPO).private != seen
 
 
 def test_a_private_one_that_is_public_is_refused(sae: Sae, hub: LocalHub) -> None:

@@ -8,7 +8,7 @@ import pytest
 from saes import publications, services
 from saes.errors import CannotPublish
 from saes.models import Job, Sae
-from tests.hub import LocalHub
+from tests.hub import LocalHub, faults
 from tests.jobs.made import brought_in, made_sae
 from tests.publishing.conftest import REPO, held, published, wish
 
@@ -106,3 +106,14 @@ def test_an_edit_after_the_rehearsal_is_noticed(sae: Sae) -> None:
     services.give_facts(sae, {"hook_name": "blocks.5.hook_resid_pre"})
     assert rehearsed(sae).digest != before.digest
     assert not Job.objects.filter(kind=Job.Kind.PUBLISH).exists()
+
+
+def test_a_source_that_is_gone_is_one_that_nobody_can_see(sae: Sae, hub: LocalHub) -> None:
+    hub.repos.remove("model", "someone/sae-1")
+    assert any("someone/sae-1, which not everybody" in it for it in rehearsed(sae).warnings)
+
+
+def test_a_hub_that_does_not_tell_of_sources_holds_nothing_up(sae: Sae, hub: LocalHub) -> None:
+    hub.faults.add("/api/models/someone", faults.status(503), times=None)
+    told = rehearsed(sae).warnings
+    assert any("someone/sae-1: who can see that is not known" in it for it in told)

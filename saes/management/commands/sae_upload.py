@@ -1,11 +1,15 @@
-"""`manage.py sae_upload SAE… --repo OWNER/NAME`: rehearse, ask, and publish to the Hub."""
+"""`manage.py sae_upload SAE… --repo OWNER/NAME`: rehearse, ask, and publish to the Hub.
+
+That everybody may see it is confirmed by `--public`, or by typing the name of a repository that is
+public already. What is new or private becomes public by `--public` alone.
+"""
 
 import argparse
 import sys
 from typing import Any
 
 from saes import answers, publications, roles, vault
-from saes.errors import BadRequest, Cancelled
+from saes.errors import BadRequest, Cancelled, WrongVisibility
 from saes.management.arguments import line
 from saes.management.bar import Bar
 from saes.management.base import Failed, SaeCommand
@@ -13,7 +17,7 @@ from saes.management.finding import sae_named, user_named
 from saes.management.following import follow, workers
 from saes.management.hub_token import add_token_arguments, secret_from
 from saes.management.output import put
-from saes.management.rehearsed import lines_of
+from saes.management.rehearsed import lines_of, passports_of
 from saes.models import HubToken, Job
 from saes.rehearsal import Rehearsal
 
@@ -39,6 +43,7 @@ class Command(SaeCommand):
         parser.add_argument("--token-name", type=line, help="which of the stored Hub tokens")
         add_token_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="tell what would happen")
+        parser.add_argument("--show-passport", action="store_true", help="show each passport, too")
         parser.add_argument("--yes", action="store_true", help="do not ask")
         parser.add_argument(
             "--wait", action="store_true", help="until it is published; done here if no worker runs"
@@ -53,18 +58,16 @@ class Command(SaeCommand):
             as_pull_request=options["pull_request"],
         )  # fmt: skip
         told = publications.rehearse(user, saes, wish, token)
-        for it in lines_of(told):
+        for it in (*lines_of(told), *(passports_of(told) if options["show_passport"] else ())):
             self.say(it)
         if options["dry_run"]:
             self._conclude_rehearsal(told)
             return
         told.refuse()
-        if not options["yes"] and not told.nothing_to_do:
-            self._ask(told)
-        # Whoever typed the name of a public repository has said it, too.
-        confirmed = options["public"] or not options["yes"]
+        if not told.nothing_to_do:
+            self._confirm(told, public=options["public"], yes=options["yes"])
         _, job = publications.publish(
-            user, saes, wish, token, confirmed=confirmed, digest=told.digest
+            user, saes, wish, token, confirmed=told.public, digest=told.digest
         )
         if job is None:  # the rehearsal says that everything is there
             self._conclude_rehearsal(told)
@@ -75,6 +78,16 @@ class Command(SaeCommand):
         if self.in_json:
             self.print_json(told.to_json())
         told.refuse()
+
+    def _confirm(self, told: Rehearsal, *, public: bool, yes: bool) -> None:
+        """Raises WrongVisibility for a public repository without a word on that, and Cancelled."""
+        if not yes:
+            self._ask(told)
+        elif told.public and not public:
+            raise WrongVisibility(
+                f"Everybody could see what is published to {told.wish.repo_id}.",
+                solution="Add --public if everybody may, or choose another repository.",
+            )
 
     def _ask(self, told: Rehearsal) -> None:
         """Raises Cancelled, and BadRequest where there is nobody to ask."""
