@@ -16,7 +16,7 @@ from saes.errors import BadCard
 BYTE_ORDER_MARK = "\ufeff"
 BEGIN, END = "<!-- mistudio:begin -->", "<!-- mistudio:end -->"
 _NOTE = "<!-- What stands between these two marks is written by miStudio at each publishing. -->"
-_ROW = re.compile(r"^\| \[`([^`|\n]+)`\].*\|[ \t\r]*$", re.MULTILINE)
+_ROW = re.compile(r"^\| \[`([^`|\n]+)`\].*\|[ \t]*$", re.MULTILINE)
 _SECTION, _END_SECTION = re.compile(r"<!-- mistudio:sae (\S+) -->"), "<!-- mistudio:end-sae -->"
 _CRLF = re.compile(r"[^\n]*\r\n")
 MOST_TOLD = 50  # SAEs of one card: of more, nobody reads a section each, and the Hub takes no more
