@@ -15,6 +15,7 @@ from huggingface_hub import repocard
 from saes.errors import BadCard
 
 LONGEST = 2**20  # bytes of a README
+LONGEST_BLOCK = 2**18  # letters of its front matter: reading it takes 30 s a MB
 LONGEST_NUMBER = 100  # letters: the time that YAML's 1:00:00 takes grows with their square
 MARK = "\ufeff"  # some editors put it before the first letter; front matter comes after it
 _EMPTY = re.compile(r"^(\s*---\r?\n)()(---[ \t]*(\r\n|\n|$))")  # the client's pattern misses it
@@ -36,6 +37,8 @@ def read(text: str) -> dict[str, Any]:
     if "\0" in text:
         raise BadCard("README.md holds a NUL: it is no text.")
     place = _place(text)
+    if place and place[1] - place[0] > LONGEST_BLOCK:
+        raise BadCard(f"The front matter of README.md has more than {LONGEST_BLOCK:,} letters.")
     told = _values(text[place[0] : place[1]]) if place else {}
     if not isinstance(told, dict):
         raise BadCard("The front matter of README.md is no YAML table of keys and values.")

@@ -17,7 +17,8 @@ from rq import Worker
 
 from tests.apps import ROOT, App, clean_environment, manage, queue_of, wait_for
 from tests.commands.conftest import SAELENS, SAELENS_WHERE, fill
-from tests.hub import LocalHub
+from tests.hub import LocalHub, faults
+from tests.jobs.test_download import is_body
 from tests.supervisor.test_jobs import files
 
 pytestmark = pytest.mark.processes
@@ -95,6 +96,7 @@ def test_a_laptop_without_start_brings_an_sae_in_by_a_token_on_standard_input(
 def test_ctrl_c_leaves_the_job_to_whoever_comes_next(laptop: dict[str, str]) -> None:
     with LocalHub(bytes_per_second=30_000) as slow:
         slow.add_repo("alice/sae", files(), lfs_from=1000)
+        slow.faults.add(is_body, faults.stall(25_000, 60.0))  # there it is met
         laptop["HF_ENDPOINT"] = slow.url
         command = [*MANAGE, "sae_download", "alice/sae", "--wait", "--json"]
         with subprocess.Popen(

@@ -226,6 +226,11 @@ def test_the_hubs_client_reads_what_we_wrote() -> None:
     assert made.text == "# Mine\n"
 
 
+def test_front_matter_that_takes_minutes_to_read_is_refused_at_once() -> None:
+    with pytest.raises(BadCard, match="more than 262,144 letters"):
+        front_matter.read("---\n" + "a: b\n" * 60_000 + "---\n")
+
+
 def test_the_limit_counts_bytes_and_says_what_to_do() -> None:
     read("é" * (LONGEST // 2))
     with pytest.raises(BadCard, match=r"1,048,578 bytes") as refused:
