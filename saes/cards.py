@@ -5,7 +5,7 @@ merged. What the marked part says of SAEs that are not published now stays word 
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +51,13 @@ class Entry:
 
 
 def merged(
-    data: dict[str, Any], entries: Sequence[Entry], licence: str, datasets: Collection[str]
+    data: dict[str, Any],
+    entries: Sequence[Entry],
+    terms: Mapping[str, str],
+    datasets: Collection[str],
 ) -> dict[str, Any]:
-    """What a README says of itself, and what these SAEs add. `datasets`: ids on the Hub."""
+    """What a README says of itself, and what these SAEs add. `terms`: keys of the license;
+    `datasets`: ids on the Hub."""
     made = dict(data)
     if made.get("library_name") is None:
         made["library_name"] = "saelens"
@@ -64,9 +68,7 @@ def merged(
         if new := [it for it in dict.fromkeys(ours) if it and it not in known]:
             alone = key == "base_model" and not known and len(new) == 1
             made[key] = new[0] if alone else [*known, *new]
-    if licence:
-        made["license"] = licence
-    return made
+    return {**made, **terms}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from saes import parcels
-from saes.drafting import Draft, Target, Wish
+from saes.drafting import OTHER, Draft, Target, Wish
 from saes.errors import AccessDenied, GatedNoToken, HubMisbehaved, RepositoryNotFound
 from saes.hub import Hub, Identity, RepoRef, front_matter
 from saes.local_paths import is_doubtful
@@ -31,6 +31,8 @@ def _about_the_card(saes: Sequence[Sae], wish: Wish, target: Target, draft: Draf
     data = front_matter.read(draft.readme)
     if not data.get("license"):
         yield "No license is named: nobody knows what they may do with these SAEs."
+    elif data["license"] == OTHER and not data.get("license_name"):
+        yield "The license is called `other`, and nothing says which: name it, and link to it."
     before = front_matter.read(target.readme)
     if before.get("license") and wish.license and before["license"] != wish.license:
         yield f"The license of the repository changes from {before['license']} to {wish.license}."

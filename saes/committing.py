@@ -189,7 +189,8 @@ class Committing:
 
     def _wish(self) -> Wish:
         folders = {sae.id: folder for folder, sae in self.members.items()}
-        return Wish(self.publication.repo_id, folders, self.publication.license)
+        it = self.publication
+        return Wish(it.repo_id, folders, it.license, it.license_name, it.license_link)
 
     def _note_sent(self, draft: Draft) -> None:
         self.publication.sent = {piece.name: _described(piece) for piece in draft.pieces}

@@ -10,6 +10,10 @@ from saes.hub import Hub, HubSource, Listing, RepoRef, front_matter
 from saes.models import Sae
 from saes.parcels import README, WEIGHTS, Piece, entry_of, pieces_of
 
+LICENSE_NAME = r"[A-Za-z0-9._-]{1,100}"
+LICENSE_LINK = r"https?://[!-~]+|[A-Za-z0-9_-][A-Za-z0-9._/-]*"
+OTHER = "other"  # the Hub's word for a license that it has no name of its own for
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -18,6 +22,8 @@ class Wish:
     repo_id: str
     folders: Mapping[str, str]  # by id of the SAE
     license: str = ""
+    license_name: str = ""  # of one that is "other": what it is called, and where it stands
+    license_link: str = ""
     private: bool | None = None
     create: bool = True
     message: str = ""
@@ -29,6 +35,13 @@ class Wish:
         folders = list(self.folders.values())
         what = folders[0] if len(folders) == 1 else f"{len(folders)} SAEs"
         return (self.message.strip() or f"Publish {what}")[:200]
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """As the front matter says them; nothing where the repository's own stay."""
+        named = {"license_name": self.license_name, "license_link": self.license_link}
+        told = {"license": self.license, **(named if self.license == OTHER else {})}
+        return {name: it for name, it in told.items() if it}
 
 
 @dataclass(frozen=True)
@@ -108,7 +121,7 @@ def drafted(saes: Sequence[Sae], wish: Wish, target: Target) -> Draft:
     datasets = [name for it in entries for name in it.datasets]
     front, body = front_matter.split(target.readme)
     text = cards.written(body, wish.repo_id, entries, target.folders(), front)
-    data = cards.merged(front_matter.read(text), entries, wish.license, datasets)
+    data = cards.merged(front_matter.read(text), entries, wish.terms, datasets)
     readme = front_matter.with_data(text, data)
     pieces = [piece for own in by_sae.values() for piece in own]
     return Draft((*pieces, Piece.of_text(README, readme)), readme, by_sae)

@@ -1,5 +1,6 @@
 """What users type to publish SAEs: where to, under which terms, with whose token."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,11 +9,11 @@ from django.contrib.auth.models import User
 from django.utils.functional import cached_property
 
 from saes import confirming, parcels, publications, vault
-from saes.drafting import Wish
+from saes.drafting import LICENSE_LINK, LICENSE_NAME, OTHER, Wish
 from saes.errors import SaeError
 from saes.hub import Identity, RepoRef
 from saes.models import HubToken, Publication, Sae
-from saes.rehearsal import LICENSES, LONGEST_FOLDER, refuse_folder
+from saes.rehearsal import LICENSES, LONGEST_FOLDER, LONGEST_LINK, refuse_folder
 
 KEEP, ONCE = "keep", "once"  # the repository's own license; a token for this one time
 VISIBILITIES = {"": None, "private": True, "public": False}
@@ -29,6 +30,8 @@ class PublishForm(forms.Form):
         choices=[("", "Choose one"), *LICENSES.items(), (KEEP, "Keep what the repository says")],
         error_messages={"required": "Choose the terms that others may use these SAEs under."},
     )
+    license_name = forms.CharField(required=False, max_length=100)
+    license_link = forms.CharField(required=False, max_length=LONGEST_LINK)
     visibility = forms.ChoiceField(
         required=False,
         choices=[("", "As it is"), ("private", "Private"), ("public", "Public")],
@@ -105,10 +108,20 @@ class PublishForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         self._clean_folders(data)
+        self._clean_terms(data)
         wants_one = data.get("token") == ONCE and "secret" in data
         if wants_one and not data["secret"] and self.one_time is None:
             self.add_error("secret", "Type a token of the Hub that may write.")
         return data
+
+    def _clean_terms(self, data: dict[str, Any]) -> None:
+        """What is called `other` needs a name and a place to read it."""
+        if data.get("license") != OTHER:
+            return
+        if not re.fullmatch(LICENSE_NAME, data.get("license_name", "")):
+            self.add_error("license_name", "Name it: plain letters, digits, `.`, `_` and `-`.")
+        if not re.fullmatch(LICENSE_LINK, data.get("license_link", "")):
+            self.add_error("license_link", "Say where it stands: an address, or a file's name.")
 
     def _clean_folders(self, data: dict[str, Any]) -> None:
         taken: set[str] = set()
@@ -137,6 +150,7 @@ class PublishForm(forms.Form):
         return publications.wish_for(
             self.saes, data["repo"], [data[f"folder-{sae.id}"] for sae in self.saes],
             license="" if data["license"] == KEEP else data["license"],
+            license_name=data["license_name"], license_link=data["license_link"],
             private=VISIBILITIES[data["visibility"]], create=data["create"],
             message=data["message"], as_pull_request=data["as_pull_request"],
         )  # fmt: skip
@@ -173,6 +187,7 @@ def filled_from(wish: Wish, token: HubToken, *, user: User, saes: Sequence[Sae])
     seen = next(name for name, private in VISIBILITIES.items() if private is wish.private)
     data = {
         "repo": wish.repo_id, "license": wish.license or KEEP, "visibility": seen,
+        "license_name": wish.license_name, "license_link": wish.license_link,
         "create": wish.create, "message": wish.message, "as_pull_request": wish.as_pull_request,
         **{f"folder-{sae.id}": wish.folders[sae.id] for sae in saes}, **token_data(token),
     }  # fmt: skip
@@ -183,6 +198,7 @@ def as_before(row: Publication) -> dict[str, Any]:
     """What a form begins with where this is to be published anew; who may see it is asked again."""
     return {
         "repo": row.repo_id, "license": row.license or KEEP, "message": row.message,
+        "license_name": row.license_name, "license_link": row.license_link,
         "as_pull_request": row.as_pull_request,
         **{f"folder-{it.sae_id}": it.folder for it in row.saes.all()},
     }  # fmt: skip

@@ -120,6 +120,7 @@ def _started(
     row = Publication.objects.create(
         repo_id=wish.repo_id, creates=told.creates, public=told.public,
         makes_public=told.makes_public or (told.creates and told.public), license=wish.license,
+        license_name=wish.license_name, license_link=wish.license_link,
         message=wish.title, as_pull_request=wish.as_pull_request, seen=told.seen,
         account=told.account, created_by=user,
     )  # fmt: skip

@@ -14,7 +14,17 @@ from typing import Any
 
 from saes import parcels
 from saes.cautions import cautions_of
-from saes.drafting import Draft, Target, Wish, drafted, target_of, weights_of
+from saes.drafting import (
+    LICENSE_LINK,
+    LICENSE_NAME,
+    OTHER,
+    Draft,
+    Target,
+    Wish,
+    drafted,
+    target_of,
+    weights_of,
+)  # fmt: skip
 from saes.errors import (
     AccessDenied,
     BadCard,
@@ -29,7 +39,7 @@ from saes.parcels import NAMES, README, SPARSITY, Piece
 from saes.safe_names import why_unsafe
 
 MOST_SAES = 1000
-LONGEST_FOLDER = 300
+LONGEST_FOLDER = LONGEST_LINK = 300
 TOP = {README.casefold(), ".gitattributes"}  # files beside the folders
 _FOLDER = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 LICENSES = {
@@ -37,7 +47,7 @@ LICENSES = {
     "cc-by-sa-4.0": "CC BY-SA 4.0", "cc-by-nc-4.0": "CC BY-NC 4.0", "cc0-1.0": "CC0",
     "bsd-3-clause": "BSD 3-Clause", "gpl-3.0": "GPL 3", "gemma": "Gemma", "llama2": "Llama 2",
     "llama3": "Llama 3", "llama3.1": "Llama 3.1", "llama3.2": "Llama 3.2",
-    "other": "Another one: the repository says which",
+    OTHER: "Another one",
 }  # fmt: skip
 
 
@@ -172,10 +182,22 @@ def refuse_wrong(saes: Sequence[Sae], wish: Wish) -> None:
         raise CannotPublish(f"One to {MOST_SAES:,} SAEs can be published at once.")
     if len(wish.folders) < len(saes):
         raise CannotPublish("An SAE is named twice.")
+    _refuse_terms(wish)
     for sae in saes:
         parcels.refuse(sae)
         refuse_folder(wish.folders[sae.id])
     _refuse_in_the_way([folder.casefold() for folder in wish.folders.values()])
+
+
+def _refuse_terms(wish: Wish) -> None:
+    """Raises CannotPublish."""
+    named = re.fullmatch(LICENSE_NAME, wish.license_name) or not wish.license_name
+    linked = re.fullmatch(LICENSE_LINK, wish.license_link) or not wish.license_link
+    if not named or not linked or len(wish.license_link) > LONGEST_LINK:
+        raise CannotPublish(
+            "The license's name has plain letters, digits, `.`, `_` and `-`; its link is an "
+            "address of the web, or a file of the repository."
+        )
 
 
 def _refuse_in_the_way(folders: Sequence[str]) -> None:

@@ -131,6 +131,8 @@ class UploadBody(Body):
     private: bool | None = None
     commit_message: Line | None = None
     license: Annotated[str, StringConstraints(max_length=40, pattern=r"^[a-z0-9.-]*$")] = ""
+    license_name: Line | None = None  # where the license is "other"
+    license_link: Line | None = None
     create_pr: bool = False
     dry_run: bool = False
 

@@ -98,6 +98,7 @@ def upload(request: HttpRequest, body: UploadBody) -> Any:
     saes = [services.sae_of(it.sae_id) for it in members]
     wish = publications.wish_for(
         saes, body.repo_id, [it.filepath for it in members], license=body.license,
+        license_name=body.license_name or "", license_link=body.license_link or "",
         private=body.private, create=body.create_repo, message=body.commit_message or "",
         as_pull_request=body.create_pr,
     )  # fmt: skip

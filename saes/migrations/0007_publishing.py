@@ -75,6 +75,8 @@ class Migration(migrations.Migration):
                     models.BooleanField(default=False, verbose_name="it was created"),
                 ),
                 ("license", models.CharField(blank=True, max_length=40)),
+                ("license_name", models.CharField(blank=True, max_length=100)),
+                ("license_link", models.CharField(blank=True, max_length=300)),
                 ("message", models.CharField(max_length=200, verbose_name="commit message")),
                 (
                     "as_pull_request",

@@ -23,6 +23,8 @@ class Publication(models.Model):
     makes_public = models.BooleanField("becomes public", default=False)
     created = models.BooleanField("it was created", default=False)
     license = models.CharField(max_length=40, blank=True)
+    license_name = models.CharField(max_length=100, blank=True)
+    license_link = models.CharField(max_length=300, blank=True)
     message = models.CharField("commit message", max_length=200)
     as_pull_request = models.BooleanField("as a pull request", default=False)
     # What was seen at the rehearsal: hashes of the files that are written, by path.

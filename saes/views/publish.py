@@ -116,6 +116,9 @@ def _rehearsed(
         return _page(request, form, status=error.status, problem=error)
     except SaeError as error:
         return _page(request, form, token, status=error.status, problem=error)
+    if told.creates and not wish.license:
+        form.add_error("license", "A new repository says nothing yet: choose the terms.")
+        return _page(request, form, token, status=422)
     return _page(
         request, form, token, told=told, **more, **_to_confirm(request, form, token, told),
         moved=confirming.moved(seen, told) if seen else [],

@@ -113,13 +113,13 @@ def test_the_log_tells_what_became_of_rows_that_are_gone(client: Client, sae: Sa
 
 # --- who sees what --------------------------------------------------------------------------------
 
-KINDS = ("sae", "job", "batch", "apitoken", "hubtoken")
+KINDS = ("sae", "job", "batch", "publication", "apitoken", "hubtoken")
 BY_HAND = "training"  # the one kind that people add; see test_trainings
 
 
 @pytest.mark.parametrize(
     ("role", "seen"),
-    [("", ()), (roles.VIEWER, KINDS[:3]), (roles.EDITOR, KINDS[:3]), (roles.ADMIN, KINDS)],
+    [("", ()), (roles.VIEWER, KINDS[:4]), (roles.EDITOR, KINDS[:4]), (roles.ADMIN, KINDS)],
 )  # fmt: skip
 def test_staff_see_what_their_role_may(owner: User, sae: Sae, role: str, seen: list[str]) -> None:
     api_tokens.create(owner, "a laptop")

@@ -163,3 +163,19 @@ def test_the_token_is_nowhere_in_answers_and_rows(
     seen = [answer, api.get(f"/uploads/{answer['id']}"), api.get(f"/jobs/{answer['job_id']}")]
     rows = [*Publication.objects.values(), *Job.objects.values()]
     assert "hf_xxxxx" not in json.dumps([seen, rows], default=str)
+
+
+def test_a_license_of_another_name_is_named_in_the_card(
+    api: ApiClient, sae_id: str, hub: LocalHub, started: list[Job]
+) -> None:
+    unnamed = upload(api, sae_id, license="other", dry_run=True)
+    assert any("nothing says which" in it for it in unnamed["warnings"])
+    more = {"license": "other", "license_name": "lab-1.0", "license_link": "LICENSE"}
+    upload(api, sae_id, **more)
+    work(started)
+    card = hub.repo(REPO).head.files["README.md"]
+    text = card.read(0, card.size).decode()
+    assert "license: other\nlicense_name: lab-1.0\nlicense_link: LICENSE\n" in text
+    assert upload(api, sae_id, **{**more, "license_link": "javascript:x"})["code"] == (
+        "cannot_publish"
+    )

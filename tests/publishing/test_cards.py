@@ -28,7 +28,8 @@ def card(text: str, *entries: Entry, licence: str = "mit", there: tuple[str, ...
     front, body = front_matter.split(text)
     readme = cards.written(body, "alice/saes", entries, there, front)
     datasets = [name for it in entries for name in it.datasets]
-    data = cards.merged(front_matter.read(readme), entries, licence, datasets)
+    terms = {"license": licence} if licence else {}
+    data = cards.merged(front_matter.read(readme), entries, terms, datasets)
     return front_matter.with_data(readme, data)
 
 

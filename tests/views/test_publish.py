@@ -229,8 +229,9 @@ def test_a_token_that_only_reads_has_no_button_and_a_reason(
 
 
 def test_a_license_that_is_not_said_is_warned_of(
-    client: Client, whole_sae: Sae, writer: HubToken
+    client: Client, whole_sae: Sae, writer: HubToken, hub: LocalHub
 ) -> None:
+    hub.add_repo(TARGET, {"README.md": b"# Mine"}, private=True)
     assert "No license is named" in words(
         rehearsed(client, whole_sae, token=writer, license="keep")
     )
@@ -420,3 +421,27 @@ def test_a_stored_one_that_was_forgotten_meanwhile_is_said(
     writer.delete()
     answer = client.post("/publish/start/", {"rehearsed": seal})
     assert answer.status_code == 422 and "is gone" in words(answer)
+
+
+# --- terms ----------------------------------------------------------------------------------------
+
+
+def test_a_license_of_another_name_says_which_and_where(
+    client: Client, whole_sae: Sae, writer: HubToken
+) -> None:
+    asked_for = {"license": "other", "token": writer}
+    unsaid = rehearsed(client, whole_sae, **asked_for)
+    assert unsaid.status_code == 422
+    assert "Name it: plain letters" in words(unsaid) and "Say where it stands" in words(unsaid)
+    told = rehearsed(
+        client, whole_sae, **asked_for, license_name="lab-1.0", license_link="https://lab.example/l"
+    )
+    assert told.status_code == 200
+    for line in ("license: other", "license_name: lab-1.0", "license_link: https://lab.example/l"):
+        assert line in words(told)
+
+
+def test_a_new_repository_needs_terms(client: Client, whole_sae: Sae, writer: HubToken) -> None:
+    answer = rehearsed(client, whole_sae, license="keep", token=writer)
+    assert answer.status_code == 422
+    assert "A new repository says nothing yet: choose the terms." in words(answer)

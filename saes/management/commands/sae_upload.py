@@ -34,6 +34,8 @@ class Command(SaeCommand):
             help="the folder in the repository, for each SAE in their order",
         )  # fmt: skip
         parser.add_argument("--license", type=line, default="", help="such as mit or cc-by-4.0")
+        parser.add_argument("--license-name", type=line, default="", help="of a license `other`")
+        parser.add_argument("--license-link", type=line, default="", help="where it stands")
         who_sees = parser.add_mutually_exclusive_group()
         who_sees.add_argument("--public", action="store_true", help="everybody may see it")
         who_sees.add_argument("--private", action="store_true", help="it must be private")
@@ -54,6 +56,7 @@ class Command(SaeCommand):
         saes = [sae_named(word) for word in options["saes"]]
         wish = publications.wish_for(
             saes, options["repo"], options["path"], license=options["license"],
+            license_name=options["license_name"], license_link=options["license_link"],
             private=_private(options), create=not options["no_create"], message=options["message"],
             as_pull_request=options["pull_request"],
         )  # fmt: skip
