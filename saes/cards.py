@@ -177,7 +177,7 @@ def _part(
         "`sae_passport.json` says where they come from, how they were converted and checked, and "
         "the hashes of all files.",
         "## How to load one",
-        _code(repo_id, entries[0].folder),
+        _code(repo_id, min((it.folder for it in entries), key=_naturally)),
         *(sections[name] for name in sorted(sections, key=_naturally)),
         "## Limits",
         "Each SAE was trained on activations of one model at one hook: at others its features mean "

@@ -276,7 +276,9 @@ def _checked(sae: Sae) -> str:
     told = sae.certificate or {}
     if told.get("method") == "bits":
         return "the converted tensors are those of the source, bit for bit"
+    most = told.get("max_rel_recon", 0)
+    differ = f"differ by at most {most:.1e}" if most else "do not differ"
     return (
         f"{told.get('n_vectors')} seeded vectors through the source and through these files wake "
-        f"the same features; reconstructions differ by at most {told.get('max_rel_recon', 0):.1e}"
+        f"the same features; reconstructions {differ}"
     )

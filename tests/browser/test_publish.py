@@ -112,6 +112,7 @@ def test_what_everybody_may_see_takes_its_name(
     name.fill(TARGET)
     page.get_by_role("button", name="Publish for everybody").click()
     is_published(page, app_hub)
+    expect(page.get_by_text("everybody may see it", exact=True)).to_be_visible()
     assert not app_hub.repo(TARGET).private
 
 

@@ -122,6 +122,26 @@ def test_what_can_never_fit_is_refused_in_numbers_before_a_byte_comes(
 
 
 @database
+def test_nobody_is_refused_for_bytes_that_another_job_may_give_back(
+    hub: LocalHub, disk: Path, enqueued: list[Job]
+) -> None:
+    at_work = started(REPO)
+    Job.objects.filter(id=at_work.id).update(state=Job.State.RUNNING)
+    draft = services.library().home(at_work.sae_id) / "parts" / "draft"
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_bytes(bytes(3 * MB))
+    fill(disk, 5 * MB)  # 3 beside what stays free; the other one needs a little more than 4
+    waiting = started(OTHER)
+    jobs.run(waiting.id)
+    waiting.refresh_from_db()
+    assert (waiting.state, waiting.waits_for) == (Job.State.QUEUED, "disk")
+    Job.objects.filter(id=at_work.id).update(state=Job.State.FAILED)
+    jobs.run(waiting.id)
+    waiting.refresh_from_db()
+    assert waiting.error_code == "disk_full", "nobody is at work who could give bytes back"
+
+
+@database
 @pytest.mark.parametrize("ends", ["it ends", "it is cancelled", "it is paused"])
 def test_of_two_that_do_not_fit_together_the_second_waits_in_numbers_and_goes_on(
     hub: LocalHub, disk: Path, enqueued: list[Job], ends: str
