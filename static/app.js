@@ -96,6 +96,8 @@
 
   /* Addresses carry only what differs from the page as it opens. */
   on("htmx:configRequest", (event) => {
+    if (event.target.closest?.("[data-keeps-choice], #choose .paging"))
+      chosen().forEach((box) => event.detail.formData.append("sae", box.value));
     if (!event.target.matches?.(".filters")) return;
     const { formData } = event.detail;
     for (const [name, value] of [...formData]) if (!value || (name === "sort" && value === "newest")) formData.delete(name);
@@ -191,12 +193,11 @@
     boxes.forEach((box) => { box.checked = event.target.checked; });
   });
 
-  /* How many SAEs go on to be published: those ticked here, and those ticked on other pages. */
+  /* The SAEs that go on to be published: those ticked here, and those ticked on other pages. */
+  const chosen = () => all("#choose [name=sae]:is(:checked, [type=hidden])");
   const count = () => {
-    const told = document.querySelector("[data-chosen]");
-    if (!told) return;
-    const chosen = all("#choose [name=sae]:is(:checked, [type=hidden])").length;
-    told.textContent = chosen ? `Continue with ${chosen} selected` : "Continue with the selected";
+    const told = document.querySelector("[data-chosen]"), many = chosen().length;
+    if (told) told.textContent = many ? `Continue with ${many} selected` : "Continue with the selected";
   };
   on("change", count);
   on("htmx:afterSwap", count);

@@ -178,7 +178,7 @@ def seen(app: App, hub: LocalHub) -> Seen:
         program("POST", f"/jobs/{good['job_id']}/resume")
         wait_for(lambda: program.status(good["id"]) == "ready", 60)
         ends = list(publishes(program, hub, good["id"]))
-        assert ends == ["bad_token", "cannot_publish", "bad_body", "carol", "error", "ready"]
+        assert ends == ["bad_token", "access_denied", "bad_body", "carol", "error", "ready"]
         processes += processes_of(app)
         bad = program.download(CORRUPT, GIVEN)
         wait_for(lambda: program.status(bad["id"]) == "error", 60)
