@@ -304,9 +304,9 @@ def test_the_product_stays_alive_on_a_full_disk_and_goes_on_after_room_is_made(
             visitor = Visitor(app.wait_until_ready().url).sign_in(app.sign_in_url)
             form = {"repo": REPO, "repo_type": "model", "commit": sha, "where": "."}
             address = visitor.post("/hub/download/", form).url
-            wait_for(lambda: int(str(row(app).get("bytes_done", 0))) > 2_000_000, 30)
+            wait_for(lambda: int(str(row(app).get("bytes_done", 0))) > 2_000_000)
             fillers = [fill(disk, parts.FLOOR // 2)]
-            wait_for(lambda: row(app)["error_code"] == "disk_full", 30)
+            wait_for(lambda: row(app)["error_code"] == "disk_full")
             assert "disk is full" in visitor.get(f"{address}card/").text
             fillers.append(fill(disk))  # others write on, to the last byte
             time.sleep(2)
@@ -315,7 +315,7 @@ def test_the_product_stays_alive_on_a_full_disk_and_goes_on_after_room_is_made(
                 filler.unlink()
             hub.log.clear()
             visitor.post(f"{address}retry/", {}, page=address)
-            wait_for(lambda: row(app)["status"] == "ready", 60)
+            wait_for(lambda: row(app)["status"] == "ready")
             assert sent(hub) < len(files[WEIGHTS])
         finally:
             app.stop()
