@@ -3,13 +3,16 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Q, Sum
+from django.utils import timezone
 
 from saes import services
 from saes.errors import DiskFull
-from saes.models import Job
+from saes.models import Job, Sae
+from saes.models.work import LEASE_SECONDS
 from saes.progress import NotNow, Resource
 from saes.storage import MARGIN
 
@@ -25,8 +28,9 @@ def reserve(job: Job, needed: int) -> None:
     # The write is committed before the sum: of two jobs at once, the later one sees the other.
     Job.objects.held(job).update(bytes_reserved=needed)
     job.bytes_reserved = needed
-    free, taken = services.library().free(), promised(job)
-    if needed + MARGIN > free + _held_by_others(job):
+    taken = promised(job)  # before what is free: what is written in between counts twice
+    free = services.library().free()
+    if not _may_fit(job, needed, free):
         raise DiskFull(
             f"This needs {needed:,} bytes; {free:,} are free, and {MARGIN:,} of them stay free."
         )
@@ -39,10 +43,25 @@ def reserve(job: Job, needed: int) -> None:
         )
 
 
+def _may_fit(job: Job, needed: int, free: int) -> bool:
+    """Whether there is room, or would be if others gave back all that they hold."""
+    if needed + MARGIN <= free:
+        return True
+    held = _held_by_others(job)
+    # They go on meanwhile: what they write was free before, what they give back is free after.
+    return needed + MARGIN <= held + max(free, services.library().free())
+
+
 def _held_by_others(job: Job) -> int:
-    """Bytes in the folders of SAEs that other jobs are at work on."""
-    others = Job.objects.filter(state=Job.State.RUNNING).exclude(id=job.id).select_related("sae")
-    return sum(services.bytes_on_disk(it.sae) for it in others)
+    """Bytes in the folders of SAEs that other jobs are at work on, or were until a moment ago.
+
+    A cancelled job wakes those that wait for the disk, and then its worker removes its files.
+    """
+    moment = timezone.now() - timedelta(seconds=LEASE_SECONDS)
+    letting_go = Q(state=Job.State.CANCELLED, ended_at__gt=moment)
+    at_work = Job.objects.filter(Q(state=Job.State.RUNNING) | letting_go)
+    others = Sae.objects.filter(jobs__in=at_work).exclude(id=job.sae_id).distinct()
+    return sum(map(services.bytes_on_disk, others))
 
 
 def promised(job: Job | None = None) -> int:

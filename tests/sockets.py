@@ -17,6 +17,7 @@ from tests.apps import App, manage
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 HOST, HOME = "localhost:8000", "http://localhost:8000"
+HANGS = 60.0  # seconds: what comes at all has come by then, also where the machine is busy
 Headers = list[tuple[bytes, bytes]]
 TOKEN = """
 from saes import accounts, api_tokens
@@ -41,11 +42,21 @@ def with_token(token: str) -> Headers:
     return headers(authorization=f"Bearer {token}")
 
 
+class Line(WebsocketCommunicator):
+    """Waits for what is to come, however busy the machine is; a second is what Channels waits."""
+
+    async def receive_output(self, timeout: float = HANGS) -> Any:
+        return await super().receive_output(max(timeout, HANGS))
+
+    async def wait(self, timeout: float = HANGS) -> None:
+        await super().wait(max(timeout, HANGS))
+
+
 @dataclass
 class Program:
     """Says and hears frames. Whatever it hears is kept."""
 
-    line: WebsocketCommunicator
+    line: Line
     heard: list[dict[str, Any]]
 
     async def ask(self, action: str, *channels: str) -> None:
@@ -60,7 +71,7 @@ class Program:
         return frames
 
     async def hear(self) -> dict[str, Any]:
-        frame: dict[str, Any] = await self.line.receive_json_from(timeout=5)
+        frame: dict[str, Any] = await self.line.receive_json_from()
         self.heard.append(frame)
         return frame
 
@@ -79,27 +90,27 @@ class Program:
 
     async def end(self) -> int:
         """The code that the socket is closed with; what was said before is in `heard`."""
-        while (output := await self.line.receive_output(timeout=10))["type"] == "websocket.send":
+        while (output := await self.line.receive_output())["type"] == "websocket.send":
             self.heard.append(json.loads(output["text"]))
         assert output["type"] == "websocket.close"
         return int(output["code"])
 
 
 async def is_let_in(sent: Headers, path: str = "/ws/") -> bool:
-    line = WebsocketCommunicator(application, path, headers=sent)
-    accepted, _ = await line.connect(timeout=5)
-    await line.disconnect(timeout=5)
+    line = Line(application, path, headers=sent)
+    accepted, _ = await line.connect()
+    await line.disconnect()
     return bool(accepted)
 
 
 @asynccontextmanager
 async def program(sent: Headers) -> AsyncIterator[Program]:
-    line = WebsocketCommunicator(application, "/ws/", headers=sent)
-    assert (await line.connect(timeout=5))[0]
+    line = Line(application, "/ws/", headers=sent)
+    assert (await line.connect())[0]
     try:
         yield Program(line, [])
     finally:
-        await line.disconnect(timeout=5)
+        await line.disconnect()
 
 
 # --- over the wire -------------------------------------------------------------------------------
@@ -116,5 +127,5 @@ def token_of(app: App) -> str:
 def over_the_wire(app: App, token: str, **more: Any) -> Iterator[ClientConnection]:
     sent = {"Authorization": f"Bearer {token}"}
     url = f"ws://127.0.0.1:{app.port}/ws/"
-    with connect(url, additional_headers=sent, open_timeout=20, **more) as line:
+    with connect(url, additional_headers=sent, open_timeout=HANGS, **more) as line:
         yield line

@@ -42,7 +42,7 @@ class Visitor:
 
     def _open(self, request: Request) -> Page:
         try:
-            with self._opener.open(request, timeout=30) as answer:
+            with self._opener.open(request, timeout=120) as answer:
                 return Page(answer.status, answer.url, answer.read().decode())
         except HTTPError as error:
             with error:

@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     wait_for(lambda: answers(url))
     yield url
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 def answers(url: str) -> bool:

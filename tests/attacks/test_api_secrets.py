@@ -76,7 +76,7 @@ class Program:
             told.append(self("GET", f"/uploads/{upload_id}")["status"])
             return told[-1] in ("ready", "error")
 
-        wait_for(over, 60)
+        wait_for(over)
         return told[-1]
 
 
@@ -172,18 +172,18 @@ def seen(app: App, hub: LocalHub) -> Seen:
             lambda asked: CORRUPT in asked.file, faults.corrupt(5000), where="cdn", times=None
         )
         good = program.download(PRIVATE, GIVEN, **{"Idempotency-Key": "two"})
-        wait_for(lambda: program.status(good["id"]) == "downloading", 60)
+        wait_for(lambda: program.status(good["id"]) == "downloading")
         processes += processes_of(app)
         program("POST", f"/jobs/{good['job_id']}/pause")
         program("POST", f"/jobs/{good['job_id']}/resume")
-        wait_for(lambda: program.status(good["id"]) == "ready", 60)
+        wait_for(lambda: program.status(good["id"]) == "ready")
         ends = list(publishes(program, hub, good["id"]))
         assert ends == ["bad_token", "access_denied", "bad_body", "carol", "error", "ready"]
         processes += processes_of(app)
         bad = program.download(CORRUPT, GIVEN)
-        wait_for(lambda: program.status(bad["id"]) == "error", 60)
+        wait_for(lambda: program.status(bad["id"]) == "error")
         again = program("POST", f"/jobs/{bad['job_id']}/retry", {"access_token": GIVEN})
-        wait_for(lambda: program("GET", f"/jobs/{again['id']}")["state"] == "failed", 60)
+        wait_for(lambda: program("GET", f"/jobs/{again['id']}")["state"] == "failed")
         frames: list[str] = []
         while not frames or bad["id"] not in frames[-1] or "error" not in frames[-1]:
             frames.append(str(line.recv(timeout=10)))

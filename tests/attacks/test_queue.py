@@ -77,7 +77,7 @@ def done(running_app: App, app_hub: LocalHub) -> str:
     where = "blocks.3.hook_resid_post"
     form = {"repo": repo.id, "repo_type": "model", "commit": repo.sha, "where": where}
     page = visitor.post("/hub/download/", form, page="/hub/")
-    wait_for(lambda: 'data-state="ready"' in visitor.get(f"{page.url}card/").text, 60)
+    wait_for(lambda: 'data-state="ready"' in visitor.get(f"{page.url}card/").text)
     sae = page.url.rstrip("/").rpartition("/")[2]
     with sqlite3.connect(running_app.data_dir / "mistudio.sqlite3") as database:
         (job,) = database.execute("SELECT id FROM saes_job WHERE sae_id = ?", [sae]).fetchone()
@@ -98,7 +98,7 @@ def unharmed(running_app: App, done: str) -> Any:
     assert running_app.is_healthy()
     assert done in str(before)
     last = queue_of(running_app).enqueue(RUN)
-    wait_for(lambda: last.get_status(refresh=True) == "finished", 30)
+    wait_for(lambda: last.get_status(refresh=True) == "finished")
 
 
 def quitting(app: App) -> list[str]:
@@ -123,7 +123,7 @@ def test_s39_no_other_function_is_called(
 ) -> None:
     canary = tmp_path / "made"
     job = put(running_app, told(function, [str(canary)]))
-    wait_for(lambda: is_over(running_app, job), 30)
+    wait_for(lambda: is_over(running_app, job))
     assert not canary.exists()
 
 
@@ -137,7 +137,7 @@ def test_s39_an_id_that_is_none_changes_nothing(
     running_app: App, unharmed: None, args: list[Any]
 ) -> None:
     job = put(running_app, told(RUN, args))
-    wait_for(lambda: is_over(running_app, job), 30)
+    wait_for(lambda: is_over(running_app, job))
 
 
 def test_s39_a_job_that_has_ended_is_not_done_again(
@@ -145,7 +145,7 @@ def test_s39_a_job_that_has_ended_is_not_done_again(
 ) -> None:
     for data in (told(RUN, [done]), told(RUN, [], {"job_id": done}), told(RUN, [done], None, "x")):
         job = put(running_app, data)
-        wait_for(lambda job=job: is_over(running_app, job), 30)  # type: ignore[misc]
+        wait_for(lambda job=job: is_over(running_app, job))  # type: ignore[misc]
 
 
 def test_s39_nothing_that_the_queue_holds_is_unpickled(
@@ -163,7 +163,7 @@ def test_s39_nothing_that_the_queue_holds_is_unpickled(
             failure_callback_name="os.abort", stopped_callback_name="os.abort"),
     ]  # fmt: skip
     for job in jobs:
-        wait_for(lambda job=job: is_over(running_app, job), 30)  # type: ignore[misc]
+        wait_for(lambda job=job: is_over(running_app, job))  # type: ignore[misc]
     assert not canary.exists()
     pickle.loads(evil)  # the payload would have worked
     assert canary.exists()
@@ -174,7 +174,7 @@ def test_s39_an_entry_that_cannot_be_read_stops_no_worker(
     running_app: App, unharmed: None, field: str
 ) -> None:
     job = put(running_app, told(RUN, ["job_ffffffffffff"]), **{field: b"\x80\x04 no text"})
-    wait_for(lambda: is_taken(running_app, job), 30)
+    wait_for(lambda: is_taken(running_app, job))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_s39_an_entry_that_cannot_be_read_stops_no_worker(
 )  # fmt: skip
 def test_s39_what_is_no_job_stops_no_worker(running_app: App, unharmed: None, data: bytes) -> None:
     job = put(running_app, data)
-    wait_for(lambda: is_over(running_app, job), 30)
+    wait_for(lambda: is_over(running_app, job))
 
 
 def test_s39_no_process_of_the_product_listens_but_the_web(running_app: App) -> None:

@@ -120,7 +120,7 @@ def seen(app: App, hub: LocalHub) -> list[Page | bytes]:
         page = visitor.post("/hub/download/", form, page="/hub/")
         sae_id = page.url.rstrip("/").rpartition("/")[2]
         ears.append(Ear(app, visitor.cookies, sae_id))
-        wait_for(lambda p=page: _ended(visitor.get(f"{p.url}card/").text), 60)  # type: ignore[misc]
+        wait_for(lambda p=page: _ended(visitor.get(f"{p.url}card/").text))  # type: ignore[misc]
         shown += [visitor.get(page.url), visitor.get(f"{page.url}card/")]
     states = [_ended(it.text) for it in shown[-8::2] if isinstance(it, Page)]
     assert states == ["ready", "error", "error", "error"]

@@ -169,7 +169,7 @@ def test_a_broken_connection_costs_a_piece_and_cancel_removes_all(
     page.get_by_role("button", name="Cancel").click()
     expect(bar).to_be_hidden()
     uploads = running_app.data_dir / "uploads"
-    wait_for(lambda: not list(uploads.rglob("saes.zip")), 10)
+    wait_for(lambda: not list(uploads.rglob("saes.zip")))
 
 
 def test_what_the_server_refuses_is_said_and_can_be_tried_again(

@@ -102,7 +102,7 @@ def test_ctrl_c_leaves_the_job_to_whoever_comes_next(laptop: dict[str, str]) -> 
         with subprocess.Popen(
             command, env=laptop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            wait_for(lambda: _bytes_done(laptop) > 20_000, 30)
+            wait_for(lambda: _bytes_done(laptop) > 20_000)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         assert process.returncode == 130

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 from pytest_django import Settings
 
-from saes import accounts, api_tokens, events, jobs, moves, queueing, steering
+from saes import accounts, api_tokens, events, jobs, moves, queueing, recorder, steering
 from saes.consumers import live, watching
 from saes.errors import BrokenFile
 from saes.models import Job, Sae
@@ -103,15 +103,16 @@ async def test_an_sae_that_no_job_brought_in_has_a_state_too(listener: Program) 
 
 
 async def test_a_job_is_followed_to_its_end_and_its_progress_never_falls(
-    listener: Program, sae: Sae, job: Job
+    listener: Program, sae: Sae, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await listener.subscribe("sae/*")
+    monkeypatch.setattr(recorder, "WRITE_EVERY", 0.0)
     reporter = JobReporter(job)
     for stage in (Stage.LOOKING, Stage.DOWNLOADING, Stage.CONVERTING, Stage.VERIFYING):
         await aside(reporter.say)(stage, "at work")
         for done in range(0, 101, 25):
             await aside(reporter.advance)(done, 100)
-            await asyncio.sleep(0.1)
+            await listener.hear_until(version=job.version)
     await aside(jobs._end)(job, Job.State.DONE, progress=100.0, message="")
     await listener.hear_until(status="ready")
     told = listener.told

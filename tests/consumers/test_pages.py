@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
-from channels.testing import WebsocketCommunicator
 from django.conf import settings as configured
 from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
@@ -22,13 +21,13 @@ from saes.consumers import live, pages, visitors
 from saes.models import Job, Publication, Published, Sae
 from saes.progress import Stage
 from saes.recorder import JobReporter, nudge
-from tests.sockets import program, with_token
+from tests.sockets import Line, program, with_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 HOME = "http://localhost:8000"
 Headers = list[tuple[bytes, bytes]]
-Open = Callable[..., Awaitable[WebsocketCommunicator]]
+Open = Callable[..., Awaitable[Line]]
 
 
 @pytest.fixture(autouse=True)
@@ -69,16 +68,16 @@ def headers(
     return [(name, value.encode()) for name, value in made.items() if value is not None]
 
 
-def to(path: str, sent: Headers) -> WebsocketCommunicator:
-    return WebsocketCommunicator(application, path, headers=sent)
+def to(path: str, sent: Headers) -> Line:
+    return Line(application, path, headers=sent)
 
 
 @pytest.fixture
 async def sockets(cookie: str) -> AsyncIterator[Open]:
     """Opens sockets as the owner's browser does, and closes them at the end."""
-    opened: list[WebsocketCommunicator] = []
+    opened: list[Line] = []
 
-    async def connect(*ids: str) -> WebsocketCommunicator:
+    async def connect(*ids: str) -> Line:
         query = "&".join(f"{it.partition('_')[0]}={it}" for it in ids)
         made = to(f"/ws/pages/?{query}", headers(cookie))
         opened.append(made)
@@ -164,7 +163,7 @@ async def test_whoever_is_locked_out_hears_no_more_once_the_minute_is_over(
     socket = await sockets(sae.id)
     await socket.receive_from()
     await database_sync_to_async(lock_out)()
-    assert await socket.receive_output(2) == {"type": "websocket.close", "code": 4401}
+    assert await socket.receive_output() == {"type": "websocket.close", "code": 4401}
     await database_sync_to_async(nudge)(sae.id)
     assert await socket.receive_nothing()
 
@@ -181,11 +180,14 @@ async def test_a_role_that_was_taken_away_shows_after_the_minute(
     monkeypatch.setattr(live, "CHECK_EVERY", 0.3)
     socket = to(f"/ws/pages/?sae={sae.id}", headers(await database_sync_to_async(somebody)()))
     assert (await socket.connect())[0]
-    assert "/cancel/" in await socket.receive_from()
+    text = await socket.receive_from()
+    assert "/cancel/" in text
     await database_sync_to_async(Group.objects.all().delete)()
     assert await socket.receive_nothing(0.5)
-    await database_sync_to_async(nudge)(sae.id)
-    assert "/cancel/" not in await socket.receive_from()
+    while "/cancel/" in text:  # of a busy machine the minute may be longer
+        await database_sync_to_async(nudge)(sae.id)
+        if not await socket.receive_nothing(0.3):
+            text = await socket.receive_from()
     await socket.disconnect()
 
 
@@ -199,7 +201,7 @@ async def test_pages_and_programs_share_the_seats_of_a_user(
     async with program(with_token(token)):
         late = to(path, headers(cookie))
         assert (await late.connect())[0]  # so that it learns why, and the page asks now and then
-        assert await late.receive_output(2) == {"type": "websocket.close", "code": 4429}
+        assert await late.receive_output() == {"type": "websocket.close", "code": 4429}
         await late.disconnect()
     socket = to(path, headers(cookie))
     await socket.connect()
@@ -318,7 +320,7 @@ async def test_nothing_is_read_for_a_client_that_does_not_take_it(
     assert await socket.receive_nothing(0.5)
     assert drawn == []
     full = False
-    assert "part 4." in await socket.receive_from(2)
+    assert "part 4." in await socket.receive_from()
     assert drawn == [sae.id]
 
 
@@ -328,7 +330,7 @@ async def test_a_client_that_takes_nothing_for_a_minute_is_hung_up_on(
     monkeypatch.setattr(live, "PATIENCE", 0.3)
     monkeypatch.setattr(live, "has_backlog", lambda send: True)
     socket = await sockets(sae.id)
-    assert await socket.receive_output(2) == {"type": "websocket.close", "code": 4408}
+    assert await socket.receive_output() == {"type": "websocket.close", "code": 4408}
 
 
 async def test_a_database_that_is_busy_is_asked_again(
@@ -343,7 +345,7 @@ async def test_a_database_that_is_busy_is_asked_again(
 
     monkeypatch.setattr(pages, "_card", drawn)
     socket = await sockets(sae.id)
-    assert f'id="card-{sae.id}"' in await socket.receive_from(3)
+    assert f'id="card-{sae.id}"' in await socket.receive_from()
 
 
 async def test_only_what_is_watched_is_told(sockets: Open, sae: Sae) -> None:

@@ -111,7 +111,7 @@ def test_whoever_waits_for_bytes_that_never_come_stops_when_it_is_over(tmp_path:
             assert not making._comparing.done()
         with pytest.raises((Stopped, SaeError)):
             making.result(Silent())
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60
 
 
 def test_a_file_that_does_not_grow_is_read_at_once(tmp_path: Path) -> None:

@@ -224,13 +224,13 @@ def test_an_import_from_an_upload_that_is_killed_goes_on_and_leaves_nothing(
     kind = "application/x-www-form-urlencoded"
     assert browser.post(f"{made['page']}import/", body, kind)[0] == 302
     for stage in ("copying", "converting"):
-        wait_for(lambda s=stage: row(app)["stage"] == s, 60)  # type: ignore[misc]
+        wait_for(lambda s=stage: row(app)["stage"] == s)  # type: ignore[misc]
         kill_everything(app)
         assert row(app)["status"] != "ready"
         app.lines.clear()
         app.start().wait_until_ready()
     wait_for(lambda: row(app)["status"] == "ready", 90)
-    wait_for(lambda: not list((app.data_dir / "uploads").glob("up_*")), 30)
+    wait_for(lambda: not list((app.data_dir / "uploads").glob("up_*")))
     assert not list(app.data_dir.glob("saes/*/parts/*"))
     assert [path.name for path in app.data_dir.glob("saes/*/source/**/*.npz")] == ["params.npz"]
 

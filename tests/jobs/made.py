@@ -14,6 +14,8 @@ from saes import jobs
 from saes.arrivals import DownloadRequest
 from saes.hub import RepoRef
 from saes.models import Job, Sae
+from tests.hub.answers import Answer, Request
+from tests.hub.faults import Action
 
 WEIGHTS = "sae_weights.safetensors"
 
@@ -62,6 +64,16 @@ def parts_of(sae_id: str) -> dict[str, int]:
     return {it.name: it.stat().st_size for it in folder.iterdir()} if folder.is_dir() else {}
 
 
+def held_until(gate: threading.Event) -> Action:
+    """The hub's answer comes once the gate is open: what is in between can be looked at."""
+
+    def change(request: Request, answer: Answer) -> Answer:
+        gate.wait(120)
+        return answer
+
+    return Action(change)
+
+
 def in_threads(*works: Callable[[], object]) -> list[BaseException | None]:
     """All at the same instant, each with a connection of its own; what each of them raised."""
     start = threading.Barrier(len(works))
@@ -69,7 +81,7 @@ def in_threads(*works: Callable[[], object]) -> list[BaseException | None]:
 
     def run(number: int, work: Callable[[], object]) -> None:
         try:
-            start.wait(10)
+            start.wait(60)
             work()
         except Exception as error:  # noqa: BLE001  the test looks at it
             raised[number] = error

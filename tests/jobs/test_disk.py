@@ -5,15 +5,18 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from saes import jobs, moves, parts, queueing, room, services, steering
 from saes.hub import Limits
 from saes.models import Job, Sae
+from saes.storage import Library
 from tests.apps import App, make_app, wait_for
 from tests.disks import fill, small_disk
 from tests.hub import LocalHub, faults
@@ -141,6 +144,88 @@ def test_nobody_is_refused_for_bytes_that_another_job_may_give_back(
     assert waiting.error_code == "disk_full", "nobody is at work who could give bytes back"
 
 
+@pytest.fixture
+def holding(hub: LocalHub, disk: Path, enqueued: list[Job]) -> Job:
+    """A job at work that holds a draft of 3 MB, where 4 MB are free: 2 beside what stays so."""
+    job = started(REPO)
+    Job.objects.filter(id=job.id).update(state=Job.State.RUNNING)
+    draft_of(job).parent.mkdir(parents=True, exist_ok=True)
+    draft_of(job).write_bytes(bytes(3 * MB))
+    fill(disk, 4 * MB)
+    return job
+
+
+def draft_of(job: Job) -> Path:
+    return services.library().home(job.sae_id) / "parts" / "draft"
+
+
+def at_the_next_look(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Done once, right after somebody has read how much is free."""
+    true, acts = Library.free, [act]
+
+    def free(shelf: Library) -> int:
+        seen = true(shelf)
+        while acts:
+            acts.pop()()
+        return seen
+
+    monkeypatch.setattr(Library, "free", free)
+
+
+def as_it_waits(job: Job) -> tuple[str, str, str]:
+    jobs.run(job.id)
+    job.refresh_from_db()
+    return job.state, job.waits_for, job.error_message
+
+
+@database
+def test_nobody_is_refused_for_files_that_a_cancelled_job_is_about_to_remove(
+    holding: Job,
+) -> None:
+    """Its worker notices within a second; who waits for the disk was woken before."""
+    waiting = started(OTHER)
+    moment = timezone.now()
+    Job.objects.filter(id=holding.id).update(state=Job.State.CANCELLED, ended_at=moment)
+    assert as_it_waits(waiting) == (Job.State.QUEUED, "disk", "")
+    Job.objects.filter(id=holding.id).update(ended_at=moment - timedelta(minutes=1))
+    jobs.run(waiting.id)
+    waiting.refresh_from_db()
+    assert waiting.error_code == "disk_full", "nobody removes them any more"
+
+
+@database
+def test_nobody_is_refused_for_bytes_that_come_free_while_it_looks(
+    holding: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end() -> None:
+        draft_of(holding).unlink()
+        Job.objects.filter(id=holding.id).update(state=Job.State.DONE)
+
+    waiting = started(OTHER)
+    at_the_next_look(monkeypatch, end)
+    assert as_it_waits(waiting) == (Job.State.QUEUED, "disk", "")
+    jobs.run(waiting.id)
+    assert is_ready(services.sae_of(waiting.sae_id))
+
+
+@database
+def test_bytes_that_another_job_writes_while_somebody_looks_are_not_given_twice(
+    hub: LocalHub, disk: Path, enqueued: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = started(REPO)
+    Job.objects.filter(id=other.id).update(state=Job.State.RUNNING, bytes_reserved=3 * MB)
+
+    def write_all() -> None:
+        draft_of(other).parent.mkdir(parents=True, exist_ok=True)
+        draft_of(other).write_bytes(bytes(3 * MB))
+        Job.objects.filter(id=other.id).update(bytes_reserved=0)
+
+    fill(disk, 7 * MB)  # for one of them, beside what stays free
+    at_the_next_look(monkeypatch, write_all)
+    assert as_it_waits(started(OTHER)) == (Job.State.QUEUED, "disk", "")
+    assert sent(hub) == 0
+
+
 @database
 @pytest.mark.parametrize("ends", ["it ends", "it is cancelled", "it is paused"])
 def test_of_two_that_do_not_fit_together_the_second_waits_in_numbers_and_goes_on(
@@ -219,9 +304,9 @@ def test_the_product_stays_alive_on_a_full_disk_and_goes_on_after_room_is_made(
             visitor = Visitor(app.wait_until_ready().url).sign_in(app.sign_in_url)
             form = {"repo": REPO, "repo_type": "model", "commit": sha, "where": "."}
             address = visitor.post("/hub/download/", form).url
-            wait_for(lambda: int(str(row(app).get("bytes_done", 0))) > 2_000_000, 30)
+            wait_for(lambda: int(str(row(app).get("bytes_done", 0))) > 2_000_000)
             fillers = [fill(disk, parts.FLOOR // 2)]
-            wait_for(lambda: row(app)["error_code"] == "disk_full", 30)
+            wait_for(lambda: row(app)["error_code"] == "disk_full")
             assert "disk is full" in visitor.get(f"{address}card/").text
             fillers.append(fill(disk))  # others write on, to the last byte
             time.sleep(2)
@@ -230,7 +315,7 @@ def test_the_product_stays_alive_on_a_full_disk_and_goes_on_after_room_is_made(
                 filler.unlink()
             hub.log.clear()
             visitor.post(f"{address}retry/", {}, page=address)
-            wait_for(lambda: row(app)["status"] == "ready", 60)
+            wait_for(lambda: row(app)["status"] == "ready")
             assert sent(hub) < len(files[WEIGHTS])
         finally:
             app.stop()

@@ -1,7 +1,6 @@
 """From a repository to a certified SAE: the pipeline on real samples, over real sockets."""
 
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -177,17 +176,13 @@ def is_body(request: Request) -> bool:
 
 
 def wait_for_stage(job: Job, stage: str) -> None:
-    for _ in range(400):
-        job.refresh_from_db()
-        if job.stage == stage:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"it is still {job.stage}")
+    wait_for(lambda: Job.objects.get(id=job.id).stage == stage)
+    job.refresh_from_db()
 
 
 def test_a_retry_right_after_a_cancel_waits_for_the_old_worker_to_let_go(hub: LocalHub) -> None:
     hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
-    hub.faults.add(is_body, faults.stall(4000, 3), where="cdn")
+    hub.faults.add(is_body, faults.stall(4000, 60), where="cdn")
     wanted = DownloadRequest(RepoRef("google/gemma-scope-2b-pt-res"), GEMMA)
     job = jobs.start_arrival(None, wanted, None)
     old = in_background(job)
@@ -203,7 +198,7 @@ def test_a_retry_right_after_a_cancel_waits_for_the_old_worker_to_let_go(hub: Lo
 
 def test_deleting_while_the_hub_stalls_leaves_neither_row_nor_file(hub: LocalHub) -> None:
     hub.add_repo("google/gemma-scope-2b-pt-res", sample_files("gemma_scope_1_res"))
-    hub.faults.add(is_body, faults.stall(4000, 2), where="cdn")
+    hub.faults.add(is_body, faults.stall(4000, 60), where="cdn")
     wanted = DownloadRequest(RepoRef("google/gemma-scope-2b-pt-res"), GEMMA)
     job = jobs.start_arrival(None, wanted, None)
     worker = in_background(job)

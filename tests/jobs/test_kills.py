@@ -119,11 +119,11 @@ def test_a_download_killed_at_ten_points_goes_on_and_ends_ready(
     form = {"repo": REPO, "repo_type": "model", "commit": commit, "where": WHERE}
     Visitor(app.url).sign_in(app.sign_in_url).post("/hub/download/", form)
     for stage, percent in POINTS:
-        wait_for(lambda s=stage, p=percent: has_come_to(app, s, p), 60)  # type: ignore[misc]
+        wait_for(lambda s=stage, p=percent: has_come_to(app, s, p))  # type: ignore[misc]
         kill_everything(app)
         assert row(app)["status"] != "ready"
         goes_on_where_it_was(hub, app)
-    wait_for(lambda: row(app)["status"] == "ready", 60)
+    wait_for(lambda: row(app)["status"] == "ready")
     app.stop()
     assert not list(app.data_dir.glob("saes/*/parts/*"))
 
@@ -135,9 +135,9 @@ def goes_on_where_it_was(hub: LocalHub, app: App) -> None:
     hub.log.clear()
     app.lines.clear()
     app.start().wait_until_ready()
-    wait_for(lambda: row(app)["state"] in ("running", "done"), 30)
+    wait_for(lambda: row(app)["state"] in ("running", "done"))
     if left:
-        wait_for(lambda: bodies(hub), 30)
+        wait_for(lambda: bodies(hub))
         assert bodies(hub) <= left
     if downloaded:
         assert bodies(hub) == set()

@@ -31,7 +31,7 @@ def test_a_request_made_by_many_at_once_is_one_sae_on_postgresql(
                 pages = list(pool.map(lambda _: visitor.post("/hub/download/", form), range(24)))
             assert {page.status for page in pages} == {200}
             (address,) = {page.url for page in pages}
-            wait_for(lambda: 'data-state="ready"' in visitor.get(f"{address}card/").text, 30)
+            wait_for(lambda: 'data-state="ready"' in visitor.get(f"{address}card/").text)
             assert len(list((app.data_dir / "saes").glob("sae_*"))) == 1
         finally:
             app.stop()
@@ -46,7 +46,7 @@ def test_a_download_ends_ready_on_postgresql(database_url: str, tmp_path: Path) 
             visitor = Visitor(app.url).sign_in(app.sign_in_url)
             form = {"repo": REPO, "repo_type": "model", "commit": repo.sha}
             address = visitor.post("/hub/download/", {**form, "where": WHERE}).url
-            wait_for(lambda: 'data-state="ready"' in visitor.get(f"{address}card/").text, 30)
+            wait_for(lambda: 'data-state="ready"' in visitor.get(f"{address}card/").text)
             assert "gemma-scope" in visitor.get("/?search=gemma&sort=width&layer=12").text
         finally:
             app.stop()

@@ -30,6 +30,7 @@ def _said_dead(app: App, kind: str) -> bool:
     return any(line.startswith(kind) and line.endswith(end) for line in app.lines)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_quick_clean_and_complete(start_app: StartApp, number: signal.Signals) -> None:
     app = start_app()
@@ -59,7 +60,7 @@ def test_a_killed_supervisor_takes_all_along_and_starts_again(start_app: StartAp
     children = app.descendants()
     assert len(children) >= 4
     app.kill()
-    wait_for(lambda: not [child for child in children if child.is_running()], seconds=5)
+    wait_for(lambda: not [child for child in children if child.is_running()])
     assert start_app().is_healthy()  # on the same data
 
 
@@ -69,6 +70,6 @@ def test_a_stop_during_the_start_leaves_nothing(tmp_path: Path) -> None:
         time.sleep(delay)
         seen = app.descendants()
         app.process.terminate()
-        assert app.wait(10) in (0, -signal.SIGTERM)
-        wait_for(lambda seen=seen: not [c for c in seen if c.is_running()], seconds=5)  # type: ignore[misc]
+        assert app.wait() in (0, -signal.SIGTERM)
+        wait_for(lambda seen=seen: not [c for c in seen if c.is_running()])  # type: ignore[misc]
         assert "Traceback" not in app.output

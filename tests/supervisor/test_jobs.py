@@ -15,10 +15,12 @@ from safetensors.numpy import save
 from saes.worker import SaeQueueJob
 from tests.apps import App, manage, queue_of, wait_for
 from tests.conftest import StartApp
-from tests.hub import LocalHub
+from tests.hub import LocalHub, faults
+from tests.jobs.test_moods import is_body
 
 pytestmark = pytest.mark.processes
 WIDTH, FEATURES = 64, 512
+HELD = 300.0  # seconds
 START = """
 from saes import arrivals, jobs
 from saes.hub import RepoRef
@@ -50,9 +52,10 @@ def files() -> dict[str, bytes]:
 
 @pytest.fixture
 def slow_hub() -> Iterator[LocalHub]:
-    """It takes three seconds for the one SAE it has."""
-    with LocalHub(bytes_per_second=90_000) as hub:
+    """It stands still in the middle of the one SAE it has, for whoever is the first to ask."""
+    with LocalHub() as hub:
         hub.add_repo("alice/sae", files(), lfs_from=1000)
+        hub.faults.add(is_body, faults.stall(30_000, HELD))
         yield hub
 
 
@@ -69,6 +72,7 @@ def job(app: App) -> tuple[str, str]:
     return state, stage
 
 
+@pytest.mark.alone
 def test_a_stop_during_a_job_is_quick_and_the_next_start_ends_it(
     start_app: StartApp, slow_hub: LocalHub
 ) -> None:
@@ -82,7 +86,7 @@ def test_a_stop_during_a_job_is_quick_and_the_next_start_ends_it(
     assert not [horse for horse in horses if horse.is_running()]
     assert job(app)[0] == "running"
     again = start_app(HF_ENDPOINT=slow_hub.url)
-    wait_for(lambda: job(again)[0] == "done", seconds=30)
+    wait_for(lambda: job(again)[0] == "done")
 
 
 def test_a_killed_horse_leaves_its_job_to_the_next(start_app: StartApp, slow_hub: LocalHub) -> None:
@@ -92,7 +96,7 @@ def test_a_killed_horse_leaves_its_job_to_the_next(start_app: StartApp, slow_hub
     (horse,) = app.horses()
     assert Path(f"/proc/{horse.pid}/oom_score_adj").read_text().strip() == "500"
     horse.kill()
-    wait_for(lambda: job(app)[0] == "done", seconds=30)
+    wait_for(lambda: job(app)[0] == "done")
 
 
 def test_a_killed_worker_takes_its_horse_along(start_app: StartApp, slow_hub: LocalHub) -> None:
@@ -103,8 +107,8 @@ def test_a_killed_worker_takes_its_horse_along(start_app: StartApp, slow_hub: Lo
     parent = horse.parent()
     assert parent is not None
     parent.kill()
-    wait_for(lambda: not horse.is_running(), seconds=5)
-    wait_for(lambda: job(app)[0] == "done", seconds=60)
+    wait_for(lambda: not horse.is_running())
+    wait_for(lambda: job(app)[0] == "done")
 
 
 def test_no_horse_outlives_a_killed_supervisor(start_app: StartApp, slow_hub: LocalHub) -> None:
@@ -114,17 +118,19 @@ def test_no_horse_outlives_a_killed_supervisor(start_app: StartApp, slow_hub: Lo
     family = app.descendants()
     assert set(app.horses()) <= set(family)
     app.kill()
-    wait_for(lambda: not [member for member in family if member.is_running()], seconds=5)
+    wait_for(lambda: not [member for member in family if member.is_running()])
 
 
 def test_a_job_goes_on_while_the_queue_restarts(start_app: StartApp, slow_hub: LocalHub) -> None:
+    slow_hub.faults.clear()
+    slow_hub.faults.add(is_body, faults.stall(30_000, 8))
     app = start_app(HF_ENDPOINT=slow_hub.url)
     start_download(app)
     wait_for(lambda: job(app) == ("running", "downloading"))
     (horse,) = app.horses()
     worker = horse.parent()
     app.parts("redis")[0].kill()
-    wait_for(lambda: job(app)[0] == "done", seconds=60)
+    wait_for(lambda: job(app)[0] == "done")
     assert worker in app.parts("worker")
 
 
@@ -138,7 +144,7 @@ def test_a_queued_job_survives_a_kill_of_everything(
     assert job(app)[0] == "queued"
     app.kill()
     again = start_app(HF_ENDPOINT=slow_hub.url)
-    wait_for(lambda: job(again)[0] == "done", seconds=60)
+    wait_for(lambda: job(again)[0] == "done")
 
 
 def test_the_queue_runs_no_other_function(running_app: App, tmp_path: Path) -> None:

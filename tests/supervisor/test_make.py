@@ -33,7 +33,9 @@ def tree(tmp_path: Path) -> Path:
 def make(tree: Path, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     command = ["make", "-C", str(tree), *words]
     env = {"PATH": os.environ["PATH"], **variables}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 def test_without_a_target_it_lists_them(tree: Path) -> None:

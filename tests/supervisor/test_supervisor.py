@@ -29,7 +29,7 @@ def test_what_a_child_writes_is_repeated_under_its_name() -> None:
     said: list[str] = []
     with Supervisor(said.append) as supervisor:
         supervisor.start(python("talker", "import time; print('hello\\nyou'); time.sleep(60)"))
-        assert supervisor.wait_until(lambda: len(said) == 2, 10)
+        assert supervisor.wait_until(lambda: len(said) == 2, 60)
     assert said == ["talker   | hello", "talker   | you"]
 
 
@@ -37,7 +37,7 @@ def test_the_last_words_of_a_child_are_not_lost() -> None:
     said: list[str] = []
     with Supervisor(said.append) as supervisor:
         supervisor.start(python("dying", "print('why'); raise SystemExit(3)"))
-        supervisor.wait_until(lambda: len(said) > 1, 10)
+        supervisor.wait_until(lambda: len(said) > 1, 60)
     assert said[:2] == ["dying    | why", "dying ended with code 3; starting it again."]
 
 
@@ -47,7 +47,7 @@ def test_a_hushed_line_is_not_repeated() -> None:
     child.hush = ("warning",)
     with Supervisor(said.append) as supervisor:
         supervisor.start(child)
-        supervisor.wait_until(lambda: bool(said), 10)
+        supervisor.wait_until(lambda: bool(said), 60)
     assert said == ["quiet    | news"]
 
 
@@ -89,7 +89,7 @@ def test_a_child_that_ignores_term_is_killed(monkeypatch: pytest.MonkeyPatch) ->
     child.ending = ((0, signal.SIGTERM), (0.2, signal.SIGKILL))
     with Supervisor(said.append) as supervisor:
         supervisor.start(child)
-        supervisor.wait_until(lambda: bool(said), 10)
+        supervisor.wait_until(lambda: bool(said), 60)
     assert child.process is None
 
 
@@ -107,7 +107,7 @@ def test_what_others_need_ends_last(tmp_path: Path) -> None:
     with Supervisor(said.append) as supervisor:
         supervisor.start(ground)
         supervisor.start(python("house", code.format(0.5, "house")))
-        assert supervisor.wait_until(lambda: len(said) == 2, 10)
+        assert supervisor.wait_until(lambda: len(said) == 2, 60)
     assert log.read_text() == "house ground "
 
 
@@ -122,7 +122,7 @@ def test_a_second_signal_ends_at_once() -> None:
     supervisor = Supervisor(said.append)
     with supervisor:
         supervisor.start(child)
-        supervisor.wait_until(lambda: bool(said), 10)
+        supervisor.wait_until(lambda: bool(said), 60)
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         before = signal.signal(signal.SIGALRM, supervisor._on_signal)
     signal.signal(signal.SIGALRM, before)

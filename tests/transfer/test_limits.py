@@ -156,7 +156,7 @@ except errors.RateLimited as error:
 def ask(hub: LocalHub, folder: Path) -> str:
     """Another process asks; the seconds that it was told to wait."""
     command = [sys.executable, "-c", ASK, hub.url, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 def test_a_limit_that_one_process_is_told_is_kept_by_the_others(
