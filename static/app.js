@@ -209,6 +209,11 @@
     all(".confirm-form [type=submit]").forEach((button) => { button.disabled = true; });
   });
 
+  /* What is to be corrected may be out of sight within a long list. The focus comes after this. */
+  on("htmx:afterSwap", () => {
+    document.querySelector(".publish-form [aria-invalid=true]")?.scrollIntoView({ block: "nearest" });
+  });
+
   const unfold = (id) => {
     const part = document.getElementById(id);
     if (!part?.matches("details")) return;

@@ -42,7 +42,7 @@ def with_token(token: str) -> Headers:
     return headers(authorization=f"Bearer {token}")
 
 
-class Line(WebsocketCommunicator):
+class Line(WebsocketCommunicator):  # type: ignore[misc]
     """Waits for what is to come, however busy the machine is; a second is what Channels waits."""
 
     async def receive_output(self, timeout: float = HANGS) -> Any:

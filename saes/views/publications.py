@@ -5,13 +5,14 @@ from contextlib import suppress
 
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET, require_POST
 
 from saes import roles, steering
 from saes.errors import Conflict, SaeError
-from saes.models import Job, Publication
+from saes.models import Job, Publication, Published
 from saes.snippets import Snippet, of_published
 from saes.views.common import Request, editors, go, show, show_error
 
@@ -28,9 +29,19 @@ VERBS: dict[str, Callable[[User, Job], object]] = {
 @require_GET
 def history(request: Request) -> HttpResponse:
     found = roles.visible_publications(request.user).select_related("created_by")
-    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    search = request.GET.get("search", "")[:200].replace("\0", "")
+    page = Paginator(_matching(found, search), PAGE_SIZE).get_page(request.GET.get("page"))
     part = "saes/publications.html#results" if request.htmx else "saes/publications.html"
-    return show(request, part, page=page)
+    return show(request, part, page=page, search=search)
+
+
+def _matching(found: QuerySet[Publication], search: str) -> QuerySet[Publication]:
+    """By repository, or by the name or folder of an SAE; names are those of when it was asked."""
+    if not search:
+        return found
+    inside = Q(name__icontains=search) | Q(folder__icontains=search)
+    named = Published.objects.filter(inside).values("publication")
+    return found.filter(Q(repo_id__icontains=search) | Q(id__in=named))
 
 
 @require_GET

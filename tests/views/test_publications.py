@@ -265,3 +265,13 @@ def test_nothing_is_called_visible_before_it_is_there(client: Client, job: Job, 
     assert "was created for it, and is empty and private" in text
     assert "Rehearse again" in text and text.count("Cancelled") == 2  # what it is, and is announced
     assert "everybody" not in client.get("/publish/history/").content.decode()
+
+
+def test_the_history_is_searched_by_repository_sae_and_folder(client: Client, job: Job) -> None:
+    assert job.publication is not None
+    row = job.publication.saes.get()
+    for word in (TARGET, row.name, row.folder, TARGET.upper()):
+        page = client.get("/publish/history/", {"search": word}).content.decode()
+        assert f"/publish/{job.publication_id}/" in page, word
+    assert "No publication matches" in client.get("/publish/history/?search=zz").content.decode()
+    assert client.get("/publish/history/?search=%00").status_code == 200
