@@ -19,6 +19,7 @@ _NOTE = "<!-- What stands between these two marks is written by miStudio at each
 _ROW = re.compile(r"^\| \[`([^`|\n]+)`\].*\|[ \t]*$", re.MULTILINE)
 _SECTION, _END_SECTION = re.compile(r"<!-- mistudio:sae (\S+) -->"), "<!-- mistudio:end-sae -->"
 _CRLF = re.compile(r"[^\n]*\r\n")
+_ODD_END = re.compile("\r\n?")
 MOST_TOLD = 50  # SAEs of one card: of more, nobody reads a section each, and the Hub takes no more
 TAGS = ("sparse-autoencoder", "saelens", "mechanistic-interpretability")
 HEAD = (
@@ -135,14 +136,14 @@ def _is_beside(before: str) -> bool:
     if "```" not in before and "~~~" not in before:
         return False
     blocks = MarkdownIt("commonmark").disable(["inline", "reference", "text_join"], True)
-    return blocks.parse(before + BEGIN)[-1].type == "fence"
+    return blocks.parse(before.removeprefix(BYTE_ORDER_MARK) + BEGIN)[-1].type == "fence"
 
 
 def _kept(
     old: str, there: Collection[str], now: Collection[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Rows and sections of our part, by folder, of SAEs that are there and not published now."""
-    old = old.replace("\r\n", "\n")
+    old = _ODD_END.sub("\n", old)
     rows = {m[1]: m[0].rstrip() for m in _ROW.finditer(old)}
     parts = [(_SECTION.search(it), it) for it in old.split(_END_SECTION)[:-1]]
     sections = {m[1]: it[m.start() :] + _END_SECTION for m, it in parts if m}
@@ -190,7 +191,7 @@ def _part(
 def _naturally(name: str) -> list[Any]:
     """layer_2 before layer_10."""
     return [
-        (1, int(part), "") if part.isdigit() else (0, 0, part)
+        (1, int(part), "") if part.isdecimal() else (0, 0, part)  # "²" is a digit and no number
         for part in re.split(r"(\d+)", name)
     ]  # fmt: skip
 

@@ -21,7 +21,9 @@ MARK = "\ufeff"  # some editors put it before the first letter; front matter com
 _EMPTY = re.compile(r"^(\s*---\r?\n)()(---[ \t]*(\r\n|\n|$))")  # the client's pattern misses it
 _ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 _OLD_MAC = re.compile(r"\s*---\r(?!\n)")
+_SPACED = re.compile(r"\s*---[ \t]+\r?\n(?:.*\n)*?---[ \t]*\r?$", re.MULTILINE)
 _CRLF = re.compile(r"[^\n]*\r\n")
+_NUMBER = re.compile(r"[-+]?(0o[0-7_]+|([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)(e[-+]?[0-9]+)?)$", re.I)
 _YAML = "tag:yaml.org,2002:"
 
 Edit = tuple[int, int, str]  # from, to, and what comes there
@@ -183,12 +185,14 @@ def _written(text: str, old: Mapping[str, Any], changes: Mapping[str, Any]) -> s
 
 def _begun(text: str, changes: Mapping[str, Any]) -> str:
     """Front matter where there is none."""
-    if _OLD_MAC.match(text.removeprefix(MARK)):
+    bare = text.removeprefix(MARK)
+    if _OLD_MAC.match(bare):
         raise BadCard("README.md begins with dashes and a lone carriage return: write a line feed.")
+    if _SPACED.match(bare):  # front matter to some programs, and to others not
+        raise BadCard("README.md begins with dashes and spaces: take away the spaces behind them.")
     newline = "\r\n" if _CRLF.match(text) else "\n"
-    mark = MARK if text.startswith(MARK) else ""
     made = _dumped(changes, newline)
-    return f"{mark}---{newline}{made}---{newline}{text.removeprefix(MARK)}"
+    return f"{text[: len(text) - len(bare)]}---{newline}{made}---{newline}{bare}"
 
 
 def _edits(
@@ -232,7 +236,7 @@ def _grown(
     block: str, key: yaml.Node, node: yaml.Node, more: Sequence[Any], newline: str
 ) -> Iterator[Edit]:
     """More items after those that are there; a single value becomes the first of a list."""
-    items = [_dumped([it], "\n", default_flow_style=True).strip()[1:-1] for it in more]
+    items = [_dumped([it], newline, default_flow_style=True).strip()[1:-1] for it in more]
     if not isinstance(node, yaml.SequenceNode):
         _refuse_comment(key, block[key.end_mark.index : node.start_mark.index])
         yield key.end_mark.index, node.start_mark.index, f":{newline}- "
@@ -279,7 +283,14 @@ def _end(node: yaml.Node) -> int:
     return int(node.end_mark.index)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes also the texts that are numbers in YAML 1.2, which the Hub reads: 1e3, 0o17."""
+
+
+_Dumper.add_implicit_resolver(_YAML + "float", _NUMBER, list("+-.0123456789"))
+
+
 def _dumped(value: Any, newline: str, **how: Any) -> str:
     how |= {"sort_keys": False, "width": 10**9, "line_break": newline}
-    made = str(yaml.safe_dump(value, allow_unicode=True, **how))
-    return str(yaml.safe_dump(value, **how)) if _ODD_BREAK.search(made) else made
+    made = str(yaml.dump(value, Dumper=_Dumper, allow_unicode=True, **how))
+    return str(yaml.dump(value, Dumper=_Dumper, **how)) if _ODD_BREAK.search(made) else made

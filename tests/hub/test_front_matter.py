@@ -145,6 +145,23 @@ def test_a_text_reads_back_as_the_same_text(value: str) -> None:
         assert told["base_model"][-1] == told["tags"][-1] == value
 
 
+@pytest.mark.parametrize("value", ["1e3", "1.5e3", "1E+9", "1_0e2", "0o17", "-0o7", "12.e3"])
+def test_a_text_that_only_yaml_1_2_takes_for_a_number_is_quoted(value: str) -> None:
+    assert merged(card(""), license=value) == card(f"license: '{value}'\n")
+    assert merged(card("tags: [x]\n"), tags=[value]) == card(f"tags: [x, '{value}']\n")
+
+
+@pytest.mark.parametrize("value", ["apache-2.0", "cc-by-4.0", "0.1.2", "e3", "3e", "0o9", "gpt2"])
+def test_a_text_that_is_no_number_is_not_quoted(value: str) -> None:
+    assert merged(card(""), license=value) == card(f"license: {value}\n")
+
+
+@pytest.mark.parametrize("old", ["tags:\n  - x\n", "tags: [x]\n", "tags: x\n", "tags:\n"])
+def test_a_text_of_several_lines_has_the_line_ending_of_the_readme(old: str) -> None:
+    made = merged(card(old, "\r\n"), tags=["a\nb"])
+    assert read(made)["tags"][-1] == "a\nb" and "\n" not in made.replace("\r\n", "")
+
+
 @pytest.mark.parametrize(
     ("block", "words"),
     [
@@ -196,7 +213,7 @@ def test_values_of_odd_kinds_stay(block: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "\n", "# x\r\n\r\nwords\r\n", "---", "---\n", "---\n\n# x\n", "\ufeff", "\ufeff# x\n",
-     "  \n# x", "a\rb\r", "----\na: b\n----\n"],
+     "--- \n# x\n---x\n", "  \n# x", "a\rb\r", "----\na: b\n----\n"],
 )  # fmt: skip
 def test_front_matter_comes_before_a_readme_that_has_none(text: str) -> None:
     made = with_data(text, DATA)
@@ -217,6 +234,22 @@ def test_empty_front_matter_is_filled(text: str) -> None:
 def test_a_readme_of_lone_carriage_returns_with_front_matter_is_refused_in_words() -> None:
     with pytest.raises(BadCard, match="carriage return"):
         with_data(card("license: mit\n", "\r"), DATA)
+
+
+@pytest.mark.parametrize("begin", ["--- \n", "---\t\n", "\ufeff\n ---  \r\n"])
+@pytest.mark.parametrize("end", ["---", "---\n# x\n", "---  \r\n"])
+def test_dashes_with_spaces_that_may_be_front_matter_are_refused_in_words(
+    begin: str, end: str
+) -> None:
+    with pytest.raises(BadCard, match="take away the spaces"):
+        with_data(f"{begin}license: mit\n{end}", DATA)
+
+
+def test_many_lines_of_dashes_and_spaces_are_read_soon() -> None:
+    begun = time.process_time()
+    with_data("---" + " " * 2**18 + "\n" + "--- -\n" * 2**16, DATA)
+    with_data("\n" * 2**18 + "--- \n" + "-- \n" * 2**17, DATA)
+    assert time.process_time() - begun < 2
 
 
 def test_the_hubs_client_reads_what_we_wrote() -> None:

@@ -105,6 +105,19 @@ def test_rows_of_an_editor_that_changed_line_endings_are_kept() -> None:
     assert "| [`layer_2`]" in second and "### `layer_2`" in second
 
 
+def test_rows_and_sections_between_lone_carriage_returns_are_kept() -> None:
+    first = card("", other("layer_2"), other("layer_3"))
+    front, body = split(first)
+    second = card(front + body.replace("\n", "\r"), ENTRY, there=("layer_2", "layer_3"))
+    ours = [it for it in first.split("\n") if it.startswith(("| [`layer", "### `layer"))]
+    assert len(ours) == 4 and set(ours) <= set(second.split("\n"))
+
+
+def test_folders_of_others_may_have_odd_digits() -> None:
+    first = card("", other("layer_2")).replace("layer_2", "layer_1²")
+    assert "| [`layer_1²`]" in card(first, ENTRY, there=("layer_1²",))
+
+
 @pytest.mark.parametrize("ends", ["", "\n", "\n\n\n", "  ", "  \n", "\r", "\r\n", "\u2028"])
 def test_what_ends_a_readme_stays(ends: str) -> None:
     text = card("# Mine\n\nWords" + ends, ENTRY)
@@ -147,7 +160,7 @@ def test_marks_in_front_matter_are_its_owners() -> None:
 @pytest.mark.parametrize(
     "text",
     ["```\n{}\n```\n", "~~~~\n~~~\n{}\n~~~~\n", "`{}`\n", "> {}\n", "    {}\n", "Words {}\n",
-     "- x\n  ```\n  {}\n  ```\n", "``` a\n\n{}"],
+     "- x\n  ```\n  {}\n  ```\n", "``` a\n\n{}", "\ufeff```\n{}"],
 )  # fmt: skip
 def test_marks_inside_of_code_or_a_line_are_refused_in_words(text: str) -> None:
     with pytest.raises(BadCard, match="outside of code"):
