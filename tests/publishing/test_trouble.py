@@ -10,8 +10,10 @@ from saes.errors import CannotPublish, Conflict, TargetMoved
 from saes.models import Job, Publication, Sae, SaeFile
 from saes.progress import Stage
 from saes.recorder import JobReporter
+from tests.apps import wait_for
 from tests.hub import LocalHub, upload_faults
 from tests.jobs.made import brought_in, made_sae
+from tests.jobs.test_download import in_background
 from tests.publishing.conftest import REPO, also, published, run, started, titles, wish
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("token")]
@@ -190,3 +192,17 @@ def test_the_bar_never_goes_back_and_tells_bytes(sae: Sae, hub: LocalHub) -> Non
     took = (done.ended_at or timezone.now()) - job.created_at
     assert took < timedelta(seconds=60)
     assert sae.files.filter(kind=SaeFile.Kind.EXPORT).exclude(certificate=None).count() == 2
+
+
+def test_what_was_paused_and_cancelled_while_it_was_sent_is_retried(hub: LocalHub) -> None:
+    hub.add_repo("someone/large", made_sae(3, d_in=512, d_sae=4096))
+    job = started(brought_in("someone/large"))
+    hub.faults.add("", upload_faults.slow_upload(1_000_000), method="PUT", times=None)
+    worker = in_background(job)
+    wait_for(lambda: Job.objects.filter(id=job.id, stage="uploading", bytes_done__gt=0).exists())
+    moves.pause([job.id])
+    worker.join()
+    moves.cancel([job.id])
+    hub.faults.clear()
+    job.refresh_from_db()
+    assert run(steering.retry_job(None, job)).state == Job.State.DONE
