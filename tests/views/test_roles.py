@@ -165,8 +165,9 @@ def publication_of(user: User, sae: Sae) -> str:
     )
     Published.objects.create(publication=row, sae=sae, name=sae.name, folder="layer_3")
     Job.objects.create(
-        kind=Job.Kind.PUBLISH, sae=sae, publication=row, state=Job.State.FAILED, created_by=user
-    )
+        kind=Job.Kind.PUBLISH, sae=sae, publication=row, state=Job.State.FAILED, created_by=user,
+        token=vault.of(user),
+    )  # fmt: skip
     return row.id
 
 
