@@ -12,7 +12,7 @@ import httpx2
 from huggingface_hub import errors as hf_errors
 
 from saes import errors
-from saes.hub.http import ServerTrouble, origin_of
+from saes.hub.http import FULL, ServerTrouble, origin_of
 
 # What the client raises where an answer is not what a Hub says.
 MISBEHAVIOUR = (
@@ -85,7 +85,7 @@ def _by_status(error: hf_errors.HfHubHTTPError, status: int, asked: Asked) -> er
         return errors.Conflict(f"{asked.repo_id} exists already.")
     if status == 412:
         return errors.TargetMoved(f"Somebody else has changed {asked.repo_id} meanwhile.")
-    if 400 <= status < 500 and status not in PASSING:
+    if status == FULL or (400 <= status < 500 and status not in PASSING):
         return _refused(asked, status, _words(error))
     return _in_trouble(asked, status)
 

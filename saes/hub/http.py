@@ -22,6 +22,7 @@ TIMEOUT = httpx2.Timeout(30, connect=CONNECT)
 WORKING = 600.0  # seconds in which a POST that writes is answered: a commit may name thousands
 MOST_BYTES = 64 * 2**20  # of one answer of the API: a page of 1,000 files has half a MB
 STALLED = 20.0  # seconds in which a body's connection brings next to nothing: it is given up
+FULL = 507  # a status that says there is no room: it does not pass
 NEXT_TO_NOTHING = 20 * 1024  # bytes
 AT_ONCE = 2**20  # bytes that are gathered
 SOON = 0.2  # seconds for which they are
@@ -128,7 +129,7 @@ def _no_long_sleep(response: httpx2.Response) -> None:
     if response.status_code == 429:
         raise _limited(origin, _call().limits, response)
     # One of many parts of a file that is sent is sent again, not the whole file.
-    if response.status_code >= 500 and origin == _call().origin:
+    if response.status_code >= 500 and response.status_code != FULL and origin == _call().origin:
         raise ServerTrouble(response.status_code)
 
 

@@ -28,7 +28,7 @@ def refusal(code: int, message: str) -> Action:
     ("code", "kind", "ours_say"),
     [(403, errors.AccessDenied, f"This token may not write to {REPO}."),
      *((code, errors.CannotPublish, f"The Hub does not take this for {REPO} ({code}).")
-       for code in (400, 413, 415, 422, 423, 451))],
+       for code in (400, 413, 415, 422, 423, 451, 507))],
 )  # fmt: skip
 def test_a_refused_write_is_told_in_the_hubs_own_words_and_not_asked_again(
     ours: Hub, hub: LocalHub, at: str, code: int, kind: type[errors.SaeError], ours_say: str
