@@ -14,8 +14,6 @@ from saes import jobs
 from saes.arrivals import DownloadRequest
 from saes.hub import RepoRef
 from saes.models import Job, Sae
-from tests.hub.answers import Answer, Request
-from tests.hub.faults import Action
 
 WEIGHTS = "sae_weights.safetensors"
 
@@ -62,16 +60,6 @@ def parts_of(sae_id: str) -> dict[str, int]:
     """The part files of an SAE by name, records included, with their sizes."""
     folder = settings.DATA_DIR / "saes" / sae_id / "parts"
     return {it.name: it.stat().st_size for it in folder.iterdir()} if folder.is_dir() else {}
-
-
-def held_until(gate: threading.Event) -> Action:
-    """The hub's answer comes once the gate is open: what is in between can be looked at."""
-
-    def change(request: Request, answer: Answer) -> Answer:
-        gate.wait(120)
-        return answer
-
-    return Action(change)
 
 
 def in_threads(*works: Callable[[], object]) -> list[BaseException | None]:

@@ -22,7 +22,6 @@ from tests.jobs.test_download import in_background
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REPO = "alice/sae"
-COUNTDOWN = ["rate limited, goes on in 2 s", "rate limited, goes on in 1 s"]
 Row = dict[str, Any]
 
 
@@ -114,8 +113,9 @@ def test_a_rate_limit_counts_down_in_the_row_and_goes_on(
     jobs.run(job.id)
     assert is_ready(services.sae_of(job.sae_id))
     waited = [row["message"] for row in rows if "rate limited" in row["message"]]
-    counted = list(dict.fromkeys(waited))  # of a busy machine a second may go by unseen
-    assert counted and counted == [it for it in COUNTDOWN if it in counted]
+    assert list(dict.fromkeys(waited)) == [
+        "rate limited, goes on in 2 s", "rate limited, goes on in 1 s"
+    ]  # fmt: skip
     assert rows[-1]["message"] != waited[-1]
     assert never_goes_back(rows)
 
@@ -193,7 +193,6 @@ MET = [
 ]  # fmt: skip
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(("place", "mood"), MET)
 def test_whatever_it_waits_for_a_cancel_ends_the_work_within_two_seconds(
     hub: LocalHub, place: str, mood: str
@@ -202,7 +201,6 @@ def test_whatever_it_waits_for_a_cancel_ends_the_work_within_two_seconds(
     assert parts_of(job.sae_id) == {}
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("mood", LASTING)
 def test_a_pause_ends_it_as_quickly_and_keeps_the_part_files(hub: LocalHub, mood: str) -> None:
     job = left_while_waiting(hub, "the body", mood, moves.pause)
@@ -212,20 +210,15 @@ def test_a_pause_ends_it_as_quickly_and_keeps_the_part_files(hub: LocalHub, mood
 def left_while_waiting(
     hub: LocalHub, place: str, mood: str, leave: Callable[[list[str]], list[str]]
 ) -> Job:
-    """At the best of three times: the machine may be busy with something else."""
     fault = hub.faults.add(PLACES[place], LASTING[mood], times=None)
-    taken: list[float] = []
-    while not taken or (min(taken) >= 2 and len(taken) < 3):
-        hub.add_repo(repo := f"alice/sae-{len(taken)}", made_sae(len(taken)))
-        job = started(repo)
-        worker = in_background(job)
-        wait_for(lambda: fault.hits and (place != "the body" or parts_of(job.sae_id)))  # noqa: B023
-        time.sleep(0.3)  # now it waits
-        begun = time.monotonic()
-        assert leave([job.id]) == [job.id]
-        worker.join(timeout=60)
-        taken.append(time.monotonic() - begun)
-    assert min(taken) < 2, taken
+    job = started(REPO)
+    worker = in_background(job)
+    wait_for(lambda: fault.hits)
+    time.sleep(0.3)  # now it waits
+    begun = time.monotonic()
+    assert leave([job.id]) == [job.id]
+    worker.join(timeout=10)
+    assert time.monotonic() - begun < 2
     return job
 
 
@@ -234,13 +227,13 @@ def test_silence_while_it_looks_is_told_in_the_row_and_asked_again(
     hub: LocalHub, rows: list[Row], place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "WORTH_A_WORD", 0.5)
-    monkeypatch.setattr(http, "STALLED", 3.5)
-    hub.faults.add(PLACES[place], faults.stall(0, 60), times=1)
+    monkeypatch.setattr(http, "STALLED", 1.5)
+    hub.faults.add(PLACES[place], faults.stall(0, 2.2), times=1)
     job = started(REPO)
     jobs.run(job.id)
     assert is_ready(services.sae_of(job.sae_id))
-    assert [row for row in rows if row["message"].startswith("No answer for ")]
-    assert not rows[-1]["message"].startswith("No answer for ")
+    assert "No answer for 1 s" in [row["message"] for row in rows]
+    assert rows[-1]["message"] != "No answer for 1 s"
 
 
 def test_a_header_that_trickles_is_given_up_and_asked_for_again(
@@ -251,5 +244,5 @@ def test_a_header_that_trickles_is_given_up_and_asked_for_again(
     job = started(REPO)
     begun = time.monotonic()
     jobs.run(job.id)
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 8
     assert is_ready(services.sae_of(job.sae_id))

@@ -19,7 +19,7 @@ from saes.models import Job, Sae
 from saes.processes import this_process
 from tests.apps import wait_for
 from tests.hub import LocalHub, faults
-from tests.jobs.made import WEIGHTS, held_until, in_threads, is_ready, made_sae, parts_of, started
+from tests.jobs.made import WEIGHTS, in_threads, is_ready, made_sae, parts_of, started
 from tests.jobs.test_download import in_background
 from tests.jobs.test_moods import is_body
 from tests.jobs.test_one_winner import dead_process
@@ -206,7 +206,7 @@ def after(event: threading.Event, act: Callable[..., Any]) -> Callable[..., Any]
     """It would else be over before anybody sees that it has begun."""
 
     def later(*args: Any) -> Any:
-        assert event.wait(120)
+        assert event.wait(30)
         return act(*args)
 
     return later
@@ -223,13 +223,13 @@ def test_a_database_that_is_locked_for_some_seconds_costs_those_seconds_only(
     is_locked = threading.Event()
     monkeypatch.setattr(converter, "certify", after(is_locked, converter.certify))
     hub.faults.add(is_body, faults.slow(800_000), times=None)
-    hub.faults.add("/tree/" if stage == "looking" else is_body, held_until(is_locked), times=None)
+    hub.faults.add("/tree/", faults.slow(2_000), times=1)
     job = started(REPO)
     worker = in_background(job)
     wait_for(lambda: Job.objects.get(id=job.id).stage == stage)
     locker.append(lock_for(3))
     is_locked.set()
-    worker.join(timeout=120)
+    worker.join(timeout=40)
     assert not worker.is_alive()
     job.refresh_from_db()
     assert (job.state, job.attempt, job.error_message) == (Job.State.DONE, 1, "")
