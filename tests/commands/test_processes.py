@@ -96,7 +96,7 @@ def test_a_laptop_without_start_brings_an_sae_in_by_a_token_on_standard_input(
 def test_ctrl_c_leaves_the_job_to_whoever_comes_next(laptop: dict[str, str]) -> None:
     with LocalHub(bytes_per_second=30_000) as slow:
         slow.add_repo("alice/sae", files(), lfs_from=1000)
-        slow.faults.add(is_body, faults.stall(25_000, 60.0))  # there it is met
+        slow.faults.add(is_body, faults.stall(25_000, 60.0), times=None)  # it comes no further
         laptop["HF_ENDPOINT"] = slow.url
         command = [*MANAGE, "sae_download", "alice/sae", "--wait", "--json"]
         with subprocess.Popen(
@@ -110,6 +110,7 @@ def test_ctrl_c_leaves_the_job_to_whoever_comes_next(laptop: dict[str, str]) -> 
         assert "is not ready yet" in err and "Traceback" not in err
         assert asked(laptop, "SELECT state, lease FROM saes_job") == ("queued", "")
         slow.log.clear()
+        slow.faults.clear()
         again = manage("sae_download", "alice/sae", "--wait", env=laptop)
         assert again.returncode == 0, again.stderr
         whole = sum(map(len, files().values()))
