@@ -70,7 +70,7 @@ def upload_event(sae: Sae, job: Job | None) -> dict[str, Any]:
         nothing = dict.fromkeys(("job_id", "publication_id", "progress", "status", "stage"))
         return {"sae_id": sae.id, **nothing, "message": "Nothing was uploaded"}
     status, progress = upload_status(job), round(job.progress, 1)
-    named = job.publication.public  # sentences of errors may name the repository
+    named = job.publication.everybody_sees  # sentences of errors may name the repository
     return {
         "sae_id": sae.id,
         "job_id": job.id,
@@ -94,7 +94,7 @@ def _where(publication: Publication) -> dict[str, Any]:
         "commit_url": publication.commit_url,
         "pull_request_url": publication.pull_request,
     }
-    return {name: (it or None) if publication.public else None for name, it in told.items()}
+    return {name: (it or None) if publication.everybody_sees else None for name, it in told.items()}
 
 
 def _message(sae: Sae, progress: float) -> str:

@@ -23,6 +23,7 @@ class PublishForm(forms.Form):
     """Where SAEs go, and how. Its folders are fields of their own: `folder-<id>`."""
 
     repo = forms.CharField(
+        label="Repository",
         max_length=200,
         error_messages={"required": "Name the repository, such as alice/my-saes."},
     )
@@ -42,7 +43,7 @@ class PublishForm(forms.Form):
     token = forms.ChoiceField(
         error_messages=dict.fromkeys(("required", "invalid_choice"), "Choose a token.")
     )
-    secret = forms.CharField(required=False, max_length=400)
+    secret = forms.CharField(label="Hub token", required=False, max_length=400)
     kept = forms.CharField(required=False, max_length=500)
 
     def __init__(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from saes import jobs, parcels, rehearsal, roles, services, vault
+from saes import jobs, rehearsal, roles, services, vault
 from saes.bringing import one_time
 from saes.drafting import Wish
 from saes.errors import CannotPublish, Conflict, NotFound, TargetMoved, WrongVisibility
@@ -127,7 +127,7 @@ def _started(
     Published.objects.bulk_create(
         Published(
             publication=row, sae=sae, name=sae.name, folder=wish.folders[sae.id],
-            digest=parcels.digest_of(sae),
+            digest=told.pins[sae.id],
         )
         for sae in saes
     )  # fmt: skip

@@ -35,7 +35,7 @@ from saes.errors import (
 )  # fmt: skip
 from saes.hub import Hub, Identity
 from saes.models import Sae
-from saes.parcels import NAMES, README, SPARSITY, Piece
+from saes.parcels import NAMES, PASSPORT, README, SPARSITY, Piece
 from saes.safe_names import why_unsafe
 
 MOST_SAES = 1000
@@ -171,9 +171,15 @@ def rehearse(saes: Sequence[Sae], wish: Wish, hub: Hub) -> Rehearsal:
     return Rehearsal(
         wish, identity.name, identity.describe(), target, changes_of(draft, target), draft.readme,
         tuple(refusals), tuple(warnings), unmade,
-        {wish.folders[it.id]: parcels.passport(it, parcels.export_of(it)) for it in saes},
+        {wish.folders[it.id]: _passport(it, draft.by_sae[it.id]) for it in saes},
         {it.id: parcels.digest_of(it) for it in saes},
     )  # fmt: skip
+
+
+def _passport(sae: Sae, pieces: Sequence[Piece]) -> Any:
+    """As it is sent; of what is made first, as far as it is known."""
+    held = next(it.content for it in pieces if it.name.endswith(f"/{PASSPORT}"))
+    return json.loads(held) if isinstance(held, bytes) else parcels.passport(sae, {})
 
 
 def refuse_wrong(saes: Sequence[Sae], wish: Wish) -> None:

@@ -50,6 +50,11 @@ class Publication(models.Model):
     def __str__(self) -> str:
         return f"{self.repo_id} ({self.id})"
 
+    @property
+    def everybody_sees(self) -> bool:
+        """Now: what becomes public is private until it is verified."""
+        return self.public and (not self.makes_public or self.verified_at is not None)
+
 
 class Published(models.Model):
     """One SAE of a publication, and the folder of the repository that it went to."""

@@ -183,8 +183,13 @@ def announcement(sae: Sae, job: Job | None) -> str:
     """What a screen reader is told. It changes with the state, and at each quarter of the way."""
     if job is None or not job.is_active:
         return f"{sae.name}: {shown(sae).label}. {sae.error_message}".strip()
-    quarter = int(job.progress // 25 * 25)
-    return f"{sae.name}: {shown(sae).label}" + (f", {quarter} %" if quarter else "")
+    return f"{sae.name}: {shown(sae).label}{quarter(job)}"
+
+
+def quarter(job: Job) -> str:
+    """How far it is, as it is read out: nothing in the first quarter."""
+    percent = int(job.progress // 25 * 25)
+    return f", {percent} %" if percent else ""
 
 
 @register.simple_tag

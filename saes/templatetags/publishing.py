@@ -11,10 +11,11 @@ from django.db.models import QuerySet
 from saes import parcels, roles, services
 from saes.errors import SaeError
 from saes.events import upload_status
-from saes.models import Job, Publication, Published, Sae, SaeFile
+from saes.models import Job, Publication, Published, Sae
 from saes.parcels import README
 from saes.rehearsal import LICENSES, Action, Change, Rehearsal
-from saes.templatetags.parts import CANCELLED, Shown
+from saes.templatetags.parts import CANCELLED, Shown, quarter
+from saes.tending import native_size
 
 register = template.Library()
 MOST_LISTED = 10
@@ -104,10 +105,7 @@ def _papers(told: Rehearsal, sae: Sae) -> Papers:
     return Papers(folder, texts)
 
 
-@register.filter
-def native_bytes(sae: Sae) -> int:
-    """About as much is sent of it. Without a query where its files were prefetched."""
-    return sum(it.size for it in sae.files.all() if it.kind == SaeFile.Kind.NATIVE)
+register.filter("native_bytes", native_size)
 
 
 @register.filter
@@ -154,8 +152,7 @@ def announced(publication: Publication) -> str:
     if job is None or not job.is_active:
         went_wrong = job and look is STATUSES["error"]
         return f"{told}. {job.error_message}" if job and went_wrong else f"{told}."
-    quarter = int(job.progress // 25 * 25)
-    return told + (f", {quarter} %" if quarter else "")
+    return told + quarter(job)
 
 
 @register.filter

@@ -37,7 +37,7 @@ class Payload:
 
 @contextmanager
 def refused(*codes: str) -> Iterator[pytest.ExceptionInfo[SaeError]]:
-    """One of these codes, in under a second of work, with less than 100 MB taken.
+    """One of these codes, in seconds of work, with less than 100 MB taken.
 
     Counting what is taken makes the work several times slower, and machines differ.
     """

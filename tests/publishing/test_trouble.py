@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from saes import answers, jobs, moves, patience, publications, services, steering
+from saes import answers, events, jobs, moves, patience, publications, services, steering
 from saes.errors import CannotPublish, Conflict, TargetMoved
 from saes.models import Job, Publication, Sae, SaeFile
 from saes.progress import Stage
@@ -116,6 +116,8 @@ def test_a_repository_that_was_made_for_nothing_is_told_of(sae: Sae, hub: LocalH
     assert failed.publication is not None and failed.publication.created
     assert answers.of_publication(failed.publication)["repo_created"]
     assert hub.repo(REPO).private, "nobody sees what is not verified"
+    told = events.upload_event(sae, failed)
+    assert REPO not in str(told) and told["error_code"], "nor hears its name"
 
 
 def test_bytes_that_go_by_are_no_silence(

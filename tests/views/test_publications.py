@@ -256,7 +256,7 @@ def test_a_pull_request_counts_as_proposed(client: Client, job: Job, page: str) 
 
 
 def test_nothing_is_called_visible_before_it_is_there(client: Client, job: Job, page: str) -> None:
-    Publication.objects.update(public=True, created=True)
+    Publication.objects.update(public=True, makes_public=True, created=True)
     Job.objects.update(
         state=Job.State.CANCELLED, error_message="Cancelled.", error_code="cancelled"
     )
