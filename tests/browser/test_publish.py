@@ -188,7 +188,7 @@ def test_it_tells_bytes_while_they_go_up_and_is_paused_and_resumed(
     expect(live).to_have_attribute("data-state", "paused", timeout=SOON)
     app_hub.faults.clear()
     expect(page.get_by_role("button", name="Resume")).to_be_focused()  # nobody loses their place
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Resume").click()
     is_published(page, app_hub)
 
 
